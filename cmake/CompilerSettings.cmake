@@ -1,0 +1,16 @@
+# Warnings and sanitizers for our own targets, linked PRIVATE; never global flags, so that what is
+# third-party is left alone. -Werror comes from the `ci` presets.
+add_library(isosweep_settings INTERFACE)
+target_compile_options(isosweep_settings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+                                                   -Wold-style-cast)
+if(ISOSWEEP_SANITIZE)
+    target_compile_options(isosweep_settings INTERFACE -fsanitize=${ISOSWEEP_SANITIZE} -fno-omit-frame-pointer
+                                                       -fno-sanitize-recover=all)
+    target_link_options(isosweep_settings INTERFACE -fsanitize=${ISOSWEEP_SANITIZE})
+endif()
+
+find_program(ISOSWEEP_CCACHE ccache)
+if(ISOSWEEP_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    # Without the hash of the directory, clones in different places share what they compiled.
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_NOHASHDIR=1 ${ISOSWEEP_CCACHE})
+endif()

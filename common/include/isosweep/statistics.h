@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+
+namespace isosweep {
+
+/// What a series of samples says, in the samples' unit. Quantiles interpolate linearly at
+/// h = (n - 1) p (Hyndman and Fan 1996, type 7).
+struct Statistics {
+    std::size_t n = 0;
+    double mean = 0;
+    double population_std = 0;         ///< sqrt(sum (x - mean)^2 / n), as the original module's
+    std::optional<double> sample_std;  ///< sqrt(sum (x - mean)^2 / (n - 1)); absent for n = 1
+    double median = 0;
+    double min = 0;
+    double max = 0;
+
+    /// Population standard deviation over mean, in percent, as the original module's; absent where
+    /// the mean is 0.
+    std::optional<double> cv_percent() const;
+};
+
+/// Statistics of at least one finite sample; absent for none.
+std::optional<Statistics> summarize(std::span<const double> samples);
+
+}  // namespace isosweep
