@@ -1,0 +1,131 @@
+#include <ATen/Context.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include "device.h"
+
+namespace isosweep::cuda {
+namespace {
+
+namespace allocator = c10::cuda::CUDACachingAllocator;
+
+constexpr std::size_t kAggregate = 0;  // of the allocator's statistics by pool
+
+std::optional<std::int64_t> memory_limit;
+
+std::mutex out_of_memory_mutex;  // backward allocates on a thread of its own
+std::optional<OutOfMemory> last_out_of_memory;
+
+Memory memory_given(std::size_t free, std::size_t total) {
+    const auto stats = allocator::getDeviceStats(c10::cuda::current_device());
+    Memory memory{.capacity = static_cast<std::int64_t>(total),
+                  .free = static_cast<std::int64_t>(free),
+                  .allocated = stats.allocated_bytes[kAggregate].current,
+                  .reserved = stats.reserved_bytes[kAggregate].current,
+                  .peak_allocated = stats.allocated_bytes[kAggregate].peak,
+                  .peak_reserved = stats.reserved_bytes[kAggregate].peak,
+                  .limit = memory_limit};
+    if (memory_limit)
+        memory.free = std::clamp(*memory_limit - memory.reserved, std::int64_t{0}, memory.free);
+    return memory;
+}
+
+std::pair<std::size_t, std::size_t> free_and_total() {
+    std::size_t free = 0;
+    std::size_t total = 0;
+    C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+    return {free, total};
+}
+
+/// Called by the allocator when it gives up, without its lock: the figures are those of that
+/// moment, before anything is unwound.
+void on_out_of_memory(std::int64_t, std::size_t requested, std::size_t, std::size_t free) {
+    std::size_t device_free = 0;
+    std::size_t device_total = 0;
+    if (cudaMemGetInfo(&device_free, &device_total) != cudaSuccess) device_free = free;
+    const std::lock_guard lock(out_of_memory_mutex);
+    last_out_of_memory = OutOfMemory{.requested = static_cast<std::int64_t>(requested),
+                                     .memory = memory_given(device_free, device_total)};
+}
+
+}  // namespace
+
+bool is_built_in() { return true; }
+
+bool is_usable() { return c10::cuda::device_count() > 0; }
+
+void initialize() {
+    static const bool once = [] {
+        at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
+        allocator::attachOutOfMemoryObserver(on_out_of_memory);
+        return true;
+    }();
+    static_cast<void>(once);
+    C10_CUDA_CHECK(cudaFree(nullptr));  // creates the context where there is none
+}
+
+std::string device_name() {
+    cudaDeviceProp properties;
+    C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, c10::cuda::current_device()));
+    return properties.name;
+}
+
+void synchronize() { c10::cuda::device_synchronize(); }
+
+int pending_error() noexcept { return cudaDeviceSynchronize(); }
+
+Memory memory() {
+    const auto [free, total] = free_and_total();
+    return memory_given(free, total);
+}
+
+void reset_peak_memory() { allocator::resetPeakStats(c10::cuda::current_device()); }
+
+void limit_memory(std::optional<std::int64_t> bytes) {
+    if (!bytes && !memory_limit) return;
+    const auto total = static_cast<double>(free_and_total().second);
+    const double fraction = bytes ? std::min(static_cast<double>(*bytes) / total, 1.0) : 1.0;
+    allocator::setMemoryFraction(fraction, c10::cuda::current_device());
+    memory_limit = bytes;
+}
+
+void release_cache() { allocator::emptyCache(); }
+
+std::optional<OutOfMemory> take_out_of_memory() {
+    const std::lock_guard lock(out_of_memory_mutex);
+    return std::exchange(last_out_of_memory, std::nullopt);
+}
+
+Event::Event() {
+    cudaEvent_t event = nullptr;
+    C10_CUDA_CHECK(cudaEventCreate(&event));
+    event_ = event;
+}
+
+Event::~Event() {
+    // After a fault of the GPU this fails as everything does; the fault itself is reported.
+    if (event_) static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(event_)));
+}
+
+Event::Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+
+void Event::record() {
+    C10_CUDA_CHECK(cudaEventRecord(static_cast<cudaEvent_t>(event_),
+                                   c10::cuda::getCurrentCUDAStream().stream()));
+}
+
+double Event::ms_until(const Event& later) const {
+    float milliseconds = 0;
+    C10_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(event_),
+                                        static_cast<cudaEvent_t>(later.event_)));
+    return milliseconds;
+}
+
+}  // namespace isosweep::cuda

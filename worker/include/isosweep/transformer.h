@@ -1,0 +1,52 @@
+#pragma once
+
+#include <isosweep/model_config.h>
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace isosweep {
+
+class TransformerBlock;
+
+/// The decoder-only Transformer of the course (CS336), operation by operation as the course writes
+/// it: pre-norm RMSNorm, causal attention with rotary positions, SwiGLU, no biases, an output
+/// projection that is not tied to the embedding. Parameters carry the course's names.
+class TransformerImpl : public torch::nn::Module {
+  public:
+    /// Builds the weights in place on `device`, in fp32, drawn from that device's default
+    /// generator. \throws std::invalid_argument where no such model can be
+    TransformerImpl(const ModelConfig& config, std::int64_t context_length, torch::Device device);
+
+    /// Token ids [batch, sequence] (int64, sequence at most `context_length()`) to logits
+    /// [batch, sequence, vocab_size].
+    torch::Tensor forward(const torch::Tensor& ids);
+
+    const ModelConfig& config() const { return config_; }
+    std::int64_t context_length() const { return context_length_; }
+
+  private:
+    ModelConfig config_;
+    std::int64_t context_length_;
+    torch::Tensor embedding_;  ///< [vocab_size, d_model]
+    std::vector<std::shared_ptr<TransformerBlock>> blocks_;
+    torch::Tensor norm_;         ///< [d_model]
+    torch::Tensor projection_;   ///< [vocab_size, d_model]
+    torch::Tensor cosines_;      ///< [context_length, head size / 2], fp32
+    torch::Tensor sines_;        ///< likewise
+    torch::Tensor future_mask_;  ///< [context_length, context_length], true where key > query
+};
+
+/// A `Transformer` is a shared reference to its module: a copy is the same model.
+TORCH_MODULE(Transformer);
+
+/// A model of these dimensions for sequences of up to `context_length` tokens, built directly on
+/// `device`. Seed with torch::manual_seed. \throws std::invalid_argument where no such model can be
+Transformer create_model(const ModelConfig& config, std::int64_t context_length,
+                         torch::Device device);
+
+}  // namespace isosweep

@@ -1,0 +1,87 @@
+// isosweep-worker: measures one cell by hand, or cell after cell for `isosweep`.
+
+#include <isosweep/build_info.h>
+#include <torch/version.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <exception>
+#include <iostream>
+
+#include "device.h"
+#include "options.h"
+#include "output.h"
+#include "report.h"
+#include "run_cell.h"
+#include "serve.h"
+
+namespace isosweep {
+namespace {
+
+void warn(const std::string& message) {
+    std::cerr << "isosweep-worker: warning: " << message << "\n";
+}
+
+/// By hand, a GPU that is not there is no reason to do nothing.
+Cell with_a_device_that_is_here(Cell cell) {
+    if (cell.device == Device::cuda && !cuda::is_usable()) {
+        warn("no CUDA device; measuring on the CPU");
+        cell.device = Device::cpu;
+    }
+    return cell;
+}
+
+int run_by_hand(const Options& options, ResultOutput& output) {
+    const Cell cell = with_a_device_that_is_here(options.cell);
+    const CellResult result = run_cell(cell, [](std::string_view) {});
+    if (result.status != Status::ok)
+        std::cerr << "isosweep-worker: " << failure_text(result.status, result.error) << "\n";
+    if (options.json)
+        output.write(result.line(""));
+    else if (result.status == Status::ok)
+        output.write(report_text(cell, result.measurement));
+    return result.status == Status::ok ? 0 : 1;
+}
+
+int run(int argc, char** argv) {
+    const Options options = parse_options(argc, argv);
+    ResultOutput output;
+    switch (options.action) {
+        case Options::Action::help:
+            output.write(help_text());
+            return 0;
+        case Options::Action::version:
+            output.write("isosweep-worker " + build_id() + ", LibTorch " TORCH_VERSION "\n");
+            return 0;
+        case Options::Action::serve:
+            if (is_debug_build()) warn("not built for speed; its times mean nothing");
+            return serve(output);
+        case Options::Action::run:
+            if (is_debug_build()) warn("not built for speed; its times mean nothing");
+            return run_by_hand(options, output);
+    }
+    return 2;
+}
+
+int run_and_explain(int argc, char** argv) {
+    try {
+        return run(argc, argv);
+    } catch (const UsageError& problem) {
+        std::cerr << "isosweep-worker: " << problem.what() << "\n";
+        return 2;
+    } catch (const std::exception& problem) {
+        std::cerr << "isosweep-worker: " << problem.what() << "\n";
+        return 1;
+    }
+}
+
+}  // namespace
+}  // namespace isosweep
+
+int main(int argc, char** argv) {
+    const int code = isosweep::run_and_explain(argc, argv);
+    // Not through exit(): the destructors of CUDA's libraries crash at times, and all is written.
+    std::cerr.flush();
+    std::fflush(nullptr);
+    ::_exit(code);
+}

@@ -1,0 +1,101 @@
+#include "report.h"
+
+#include <isosweep/build_info.h>
+#include <isosweep/statistics.h>
+#include <torch/version.h>
+
+#include <boost/json/array.hpp>
+#include <vector>
+
+namespace isosweep {
+namespace {
+
+namespace json = boost::json;
+
+std::vector<double> numbers(const json::value& array) {
+    std::vector<double> values;
+    for (const json::value& value : array.as_array()) values.push_back(value.to_number<double>());
+    return values;
+}
+
+/// "128,625,408"
+std::string grouped(std::int64_t number) {
+    std::string digits = std::to_string(number);
+    for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+        digits.insert(static_cast<std::size_t>(at), 1, ',');
+    return digits;
+}
+
+std::string ms(double value) { return format_fixed(value, 3) + " ms"; }
+
+std::string row(std::string_view label, const std::string& value) {
+    constexpr std::size_t kLabelWidth = 16;
+    std::string line = "  " + std::string(label);
+    line.resize(2 + kLabelWidth, ' ');
+    return line + value + "\n";
+}
+
+std::string mean_and_deviation(const Statistics& times) {
+    return ms(times.mean) + " ± " + format_fixed(times.population_std, 3);
+}
+
+std::string memory_text(const json::object& measurement) {
+    std::vector<std::string> parts;
+    const auto add = [&](std::string_view key, std::string_view label) {
+        if (const json::value* bytes = measurement.if_contains(key))
+            parts.push_back(format_bytes(bytes->as_int64()) + " " + std::string(label));
+    };
+    add("peak_allocated_bytes", "allocated");
+    add("peak_reserved_bytes", "reserved");
+    add("peak_resident_bytes", "resident");
+    return join(parts, ", ");
+}
+
+}  // namespace
+
+std::string report_text(const Cell& cell, const json::object& measurement) {
+    const std::vector<double> samples = numbers(measurement.at("samples_ms"));
+    const std::vector<double> warmup = numbers(measurement.at("warmup_ms"));
+    const Statistics times = *summarize(samples);
+    std::string text = describe(cell) + "\n";
+    text += row("device", std::string(measurement.at("device_name").as_string()) + " (" +
+                              std::string(measurement.at("device").as_string()) + ")");
+    text += row("program", "isosweep-worker " + build_id() + ", LibTorch " TORCH_VERSION);
+    text += row("parameters", grouped(measurement.at("num_params").as_int64()));
+    text += row("steps", std::to_string(samples.size()) + " measured after " +
+                             std::to_string(warmup.size()) + " to warm up" +
+                             (cell.sync ? "" : ", not synchronised"));
+    text += row("mean", mean_and_deviation(times) + " (population)");
+    text += row("median", ms(times.median));
+    text += row("min", ms(times.min));
+    text += row("max", ms(times.max));
+    const auto tokens = static_cast<double>(cell.batch_size * cell.context_length);
+    text += row("tokens/s", grouped(static_cast<std::int64_t>(tokens / (times.median * 1e-3))) +
+                                " (of the median)");
+    for (const auto& phase : measurement.at("phases_ms").as_object())
+        if (const auto of_phase = summarize(numbers(phase.value())))
+            text += row(phase.key(), mean_and_deviation(*of_phase));
+    if (!warmup.empty()) text += row("first step", ms(warmup.front()));
+    text += row("peak memory", memory_text(measurement));
+    return text;
+}
+
+std::string failure_text(Status status, const json::object& error) {
+    std::string text(to_name(status));
+    const auto string_of = [&](std::string_view key) -> std::string {
+        const json::value* value = error.if_contains(key);
+        return value && value->is_string() ? std::string(value->get_string()) : "";
+    };
+    if (const auto phase = string_of("phase"); !phase.empty()) text += " in " + phase;
+    text += ": " + string_of("message");
+    const auto bytes_of = [&](std::string_view key) {
+        return format_bytes(error.at(key).as_int64());
+    };
+    if (error.contains("requested_bytes")) text += "; asked for " + bytes_of("requested_bytes");
+    if (error.contains("free_bytes"))
+        text += ", " + bytes_of("free_bytes") + " free of " +
+                bytes_of(error.contains("limit_bytes") ? "limit_bytes" : "capacity_bytes");
+    return one_line(text, 1000);
+}
+
+}  // namespace isosweep

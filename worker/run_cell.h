@@ -1,0 +1,33 @@
+#pragma once
+
+#include <isosweep/cell.h>
+#include <isosweep/outcome.h>
+
+#include <boost/json/object.hpp>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace isosweep {
+
+/// How a cell ended here: its measurement if ok, else what the error was.
+struct CellResult {
+    Status status = Status::ok;
+    boost::json::object measurement;
+    boost::json::object error;
+
+    /// As the protocol's result line, with its '\n'.
+    std::string line(std::string_view nonce) const;
+};
+
+/// Measures one cell: builds its model on its device, times its steps, reads the memory they took.
+/// Never throws for what befalls the cell. Whatever it switched or took is put back or freed, so
+/// that cells can follow each other; only after Status::crash the process is of no more use.
+/// `on_phase` hears build, warmup, measure and memory as they begin, and signs of life between
+/// steps.
+CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)>& on_phase);
+
+/// Why this worker cannot run such a cell, or empty. Does not look at the machine.
+std::string unsupported_reason(const Cell& cell);
+
+}  // namespace isosweep

@@ -1,0 +1,82 @@
+#include "step.h"
+
+#include <ATen/ops/cross_entropy_loss.h>
+
+#include <array>
+#include <cassert>
+#include <utility>
+
+#include "precision.h"
+
+namespace isosweep {
+namespace {
+
+constexpr std::array<std::string_view, 3> kParts = {"forward", "backward", "optimizer"};
+
+}  // namespace
+
+Step::Step(Transformer model, torch::Tensor ids, torch::Tensor targets, PassType pass_type,
+           Precision precision)
+    : model_(std::move(model)),
+      parameters_(model_->parameters()),
+      ids_(std::move(ids)),
+      targets_(std::move(targets)),
+      pass_type_(pass_type),
+      precision_(precision),
+      optimizer_(parameters_) {}
+
+Step::~Step() { prepare(); }
+
+std::span<const std::string_view> Step::parts() const {
+    switch (pass_type_) {
+        case PassType::forward:
+            return std::span(kParts).first(1);
+        case PassType::forward_backward:
+            return std::span(kParts).first(2);
+        case PassType::train_step:
+            return kParts;
+    }
+    return {};
+}
+
+void Step::prepare() {
+    for (torch::Tensor& parameter : parameters_) parameter.mutable_grad().reset();
+    logits_.reset();
+    loss_.reset();
+}
+
+void Step::run(std::size_t part) {
+    assert(part < parts().size());
+    if (part == 0)
+        forward();
+    else if (part == 1)
+        loss_.backward();
+    else
+        optimizer_.step();
+}
+
+void Step::forward() {
+    const torch::AutoGradMode gradients(pass_type_ != PassType::forward);
+    // As in PyTorch's own examples the forward pass and the loss run under autocast, the backward
+    // pass outside of it.
+    const Autocast autocast(ids_.device().type(), precision_);
+    torch::Tensor logits = model_->forward(ids_);
+    switch (pass_type_) {
+        case PassType::forward:
+            logits_ = std::move(logits);
+            return;
+        case PassType::forward_backward:
+            loss_ = logits.sum();
+            return;
+        case PassType::train_step:
+            loss_ = at::cross_entropy_loss(logits.flatten(0, 1), targets_.flatten());
+            return;
+    }
+}
+
+double Step::loss() const {
+    const torch::NoGradGuard no_grad;
+    return loss_.defined() ? loss_.item<double>() : logits_.sum(torch::kDouble).item<double>();
+}
+
+}  // namespace isosweep

@@ -1,0 +1,205 @@
+#include <isosweep/transformer.h>
+#include <torch/csrc/autograd/generated/variable_factories.h>
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace isosweep {
+namespace {
+
+constexpr double kRotaryTheta = 10000.0;
+constexpr double kNormEpsilon = 1e-5;
+
+/// What every block needs to know of the positions of a sequence.
+struct Positions {
+    torch::Tensor cosines;      ///< [sequence, head size / 2]
+    torch::Tensor sines;        ///< likewise
+    torch::Tensor future_mask;  ///< [sequence, sequence]
+};
+
+/// A tensor of normal numbers cut at three standard deviations, made where it will stay: the
+/// inverse of the normal distribution, applied in place to uniform numbers.
+torch::Tensor truncated_normal(at::IntArrayRef sizes, double sigma, torch::Device device) {
+    const torch::NoGradGuard no_grad;
+    const double edge = std::erf(3.0 / std::sqrt(2.0));
+    return torch::empty(sizes, torch::dtype(torch::kFloat).device(device))
+        .uniform_(-edge, edge)
+        .erfinv_()
+        .mul_(sigma * std::sqrt(2.0))
+        .clamp_(-3.0 * sigma, 3.0 * sigma);
+}
+
+/// The weight of a linear layer without bias, [out, in].
+torch::Tensor linear_weight(std::int64_t in, std::int64_t out, torch::Device device) {
+    return truncated_normal({out, in}, std::sqrt(2.0 / static_cast<double>(in + out)), device);
+}
+
+torch::Tensor norm_weight(std::int64_t size, torch::Device device) {
+    return torch::ones({size}, torch::dtype(torch::kFloat).device(device));
+}
+
+/// Registers a child module `name` that holds nothing but the parameter `weight`, as the course's
+/// Linear, Embedding and RMSNorm do. \returns the parameter
+torch::Tensor register_weight(torch::nn::Module& parent, const char* name,
+                              const torch::Tensor& weight) {
+    const auto child = std::make_shared<torch::nn::Module>(name);
+    parent.register_module(name, child);
+    return child->register_parameter("weight", weight);
+}
+
+/// Root-mean-square norm, computed in fp32 and cast back.
+torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight) {
+    torch::Tensor y = x.to(torch::kFloat);
+    y = y * torch::rsqrt(y.pow(2).mean(-1, /*keepdim=*/true) + kNormEpsilon);
+    return (weight * y).to(x.scalar_type());
+}
+
+/// Softmax over the last dimension, written out as the course does.
+torch::Tensor softmax(const torch::Tensor& x) {
+    const torch::Tensor shifted = x - std::get<0>(x.max(-1, /*keepdim=*/true));
+    const torch::Tensor exponentials = torch::exp(shifted);
+    return exponentials / exponentials.sum(-1, /*keepdim=*/true);
+}
+
+/// Rotates the neighbour pairs (0,1), (2,3), ... of the last dimension by their position's angles;
+/// the output holds all first halves, then all second halves.
+torch::Tensor rotate(const torch::Tensor& x, const Positions& positions) {
+    const auto pairs = x.unflatten(-1, {-1, 2}).unbind(-1);
+    const torch::Tensor& a = pairs[0];
+    const torch::Tensor& b = pairs[1];
+    return torch::cat(
+        {positions.cosines * a - positions.sines * b, positions.sines * a + positions.cosines * b},
+        -1);
+}
+
+/// Causal multi-head self-attention.
+class Attention : public torch::nn::Module {
+  public:
+    Attention(const ModelConfig& config, torch::Device device) : num_heads_(config.num_heads) {
+        const auto weight = [&] { return linear_weight(config.d_model, config.d_model, device); };
+        q_ = register_weight(*this, "q_proj", weight());
+        k_ = register_weight(*this, "k_proj", weight());
+        v_ = register_weight(*this, "v_proj", weight());
+        output_ = register_weight(*this, "output_proj", weight());
+    }
+
+    /// [batch, sequence, d_model] to the same shape.
+    torch::Tensor forward(const torch::Tensor& x, const Positions& positions) const {
+        const torch::Tensor q = rotate(heads_of(x, q_), positions);
+        const torch::Tensor k = rotate(heads_of(x, k_), positions);
+        const torch::Tensor v = heads_of(x, v_);
+        const double scale = std::sqrt(static_cast<double>(q.size(-1)));
+        const torch::Tensor scores =
+            (torch::matmul(q, k.transpose(-2, -1)) / scale)
+                .masked_fill(positions.future_mask, -std::numeric_limits<double>::infinity());
+        const torch::Tensor mixed = torch::matmul(softmax(scores), v);
+        return torch::linear(mixed.transpose(1, 2).flatten(2), output_);
+    }
+
+  private:
+    /// [batch, sequence, d_model] to [batch, heads, sequence, head size].
+    torch::Tensor heads_of(const torch::Tensor& x, const torch::Tensor& weight) const {
+        return torch::linear(x, weight).unflatten(-1, {num_heads_, -1}).transpose(1, 2);
+    }
+
+    std::int64_t num_heads_;
+    torch::Tensor q_, k_, v_, output_;
+};
+
+/// The feed-forward layer: w2(silu(w1 x) * w3 x).
+class SwiGlu : public torch::nn::Module {
+  public:
+    SwiGlu(const ModelConfig& config, torch::Device device) {
+        w1_ = register_weight(*this, "w1", linear_weight(config.d_model, config.d_ff, device));
+        w2_ = register_weight(*this, "w2", linear_weight(config.d_ff, config.d_model, device));
+        w3_ = register_weight(*this, "w3", linear_weight(config.d_model, config.d_ff, device));
+    }
+
+    torch::Tensor forward(const torch::Tensor& x) const {
+        return torch::linear(torch::silu(torch::linear(x, w1_)) * torch::linear(x, w3_), w2_);
+    }
+
+  private:
+    torch::Tensor w1_, w2_, w3_;
+};
+
+const ModelConfig& checked(const ModelConfig& config, std::int64_t context_length) {
+    if (const std::string reason = invalid_reason(config); !reason.empty())
+        throw std::invalid_argument(reason);
+    if (context_length < 1) throw std::invalid_argument("context_length must be at least 1");
+    return config;
+}
+
+}  // namespace
+
+/// One pre-norm block: attention, then the feed-forward layer, each added to the residual stream.
+class TransformerBlock : public torch::nn::Module {
+  public:
+    TransformerBlock(const ModelConfig& config, torch::Device device)
+        : attention_(std::make_shared<Attention>(config, device)),
+          feed_forward_(std::make_shared<SwiGlu>(config, device)) {
+        register_module("attn", attention_);
+        register_module("ffn", feed_forward_);
+        norm1_ = register_weight(*this, "ln1", norm_weight(config.d_model, device));
+        norm2_ = register_weight(*this, "ln2", norm_weight(config.d_model, device));
+    }
+
+    torch::Tensor forward(const torch::Tensor& x, const Positions& positions) const {
+        const torch::Tensor y = x + attention_->forward(rms_norm(x, norm1_), positions);
+        return y + feed_forward_->forward(rms_norm(y, norm2_));
+    }
+
+  private:
+    std::shared_ptr<Attention> attention_;
+    std::shared_ptr<SwiGlu> feed_forward_;
+    torch::Tensor norm1_, norm2_;
+};
+
+TransformerImpl::TransformerImpl(const ModelConfig& config, std::int64_t context_length,
+                                 torch::Device device)
+    : torch::nn::Module("Transformer"),
+      config_(checked(config, context_length)),
+      context_length_(context_length) {
+    embedding_ = register_weight(*this, "token_embeddings",
+                                 truncated_normal({config.vocab_size, config.d_model}, 1, device));
+    const auto layers = std::make_shared<torch::nn::Module>("layers");
+    register_module("layers", layers);
+    for (std::int64_t i = 0; i < config.num_layers; ++i)
+        blocks_.push_back(layers->register_module(
+            std::to_string(i), std::make_shared<TransformerBlock>(config, device)));
+    norm_ = register_weight(*this, "ln_final", norm_weight(config.d_model, device));
+    projection_ =
+        register_weight(*this, "lm_head", linear_weight(config.d_model, config.vocab_size, device));
+
+    // The same for all layers, so made once; fp32 whatever the precision, as the course's are.
+    const auto fp32 = torch::dtype(torch::kFloat).device(device);
+    const std::int64_t head_size = config.d_model / config.num_heads;
+    const torch::Tensor exponents =
+        torch::arange(0, head_size, 2, fp32) / static_cast<double>(head_size);
+    const torch::Tensor angles =
+        torch::outer(torch::arange(context_length, fp32), torch::pow(kRotaryTheta, -exponents));
+    cosines_ = register_buffer("rotary_cosines", angles.cos());
+    sines_ = register_buffer("rotary_sines", angles.sin());
+    const torch::Tensor at = torch::arange(context_length, torch::device(device));
+    future_mask_ = register_buffer("future_mask", at.unsqueeze(0) > at.unsqueeze(1));
+}
+
+torch::Tensor TransformerImpl::forward(const torch::Tensor& ids) {
+    const std::int64_t sequence = ids.size(-1);
+    TORCH_CHECK(sequence <= context_length_, "a sequence of ", sequence,
+                " tokens is longer than the model's context of ", context_length_);
+    const Positions positions{cosines_.narrow(0, 0, sequence), sines_.narrow(0, 0, sequence),
+                              future_mask_.narrow(0, 0, sequence).narrow(1, 0, sequence)};
+    torch::Tensor x = embedding_.index({ids});
+    for (const auto& block : blocks_) x = block->forward(x, positions);
+    return torch::linear(rms_norm(x, norm_), projection_);
+}
+
+Transformer create_model(const ModelConfig& config, std::int64_t context_length,
+                         torch::Device device) {
+    return Transformer(config, context_length, device);
+}
+
+}  // namespace isosweep
