@@ -102,7 +102,7 @@ fetch_csv() {
     mkdir -p "$deps/csv.part"
     # The hash is checked by pip, before anything of the archive is used.
     echo "${csv/-/==} --hash=sha256:$csv_sha256" >"$deps/csv.part/requirements.txt"
-    "$python" -m pip -q download --no-deps --no-binary :all: \
+    "$python" -m pip -q download --no-deps --no-binary "${csv%-*}" \
         --dest "$deps/csv.part" -r "$deps/csv.part/requirements.txt" ||
         fail "the CSV parser could not be downloaded"
     tar -xzf "$deps/csv.part/$csv.tar.gz" -C "$deps/csv.part" \
