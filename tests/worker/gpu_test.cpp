@@ -1,0 +1,163 @@
+// What only a GPU can show. Without one every case says so and passes.
+
+#include <doctest/doctest.h>
+#include <isosweep/benchmark.h>
+#include <isosweep/protocol.h>
+
+#include <boost/json/parse.hpp>
+#include <string>
+
+#include "device.h"
+#include "program.h"
+#include "run_cell.h"
+
+namespace isosweep {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+
+bool skipped() {
+    if (cuda::is_usable()) return false;
+    MESSAGE("skipped: no CUDA device");
+    return true;
+}
+
+const auto kSilent = [](std::string_view) {};
+
+/// Weights of 12 MB; at batch 8 and context 256 each tensor of attention scores is 8 MiB, the
+/// logits are 78 MiB.
+Cell tiny_cell() {
+    Cell cell;
+    set_model(cell, "tiny", *find_model_config("tiny"));
+    cell.context_length = 256;
+    cell.batch_size = 8;
+    cell.warmup_steps = 1;
+    cell.measure_steps = 3;
+    cell.device = Device::cuda;
+    return cell;
+}
+
+std::int64_t bytes(const CellResult& result, const char* key) {
+    const json::value* value = result.error.if_contains(key);
+    REQUIRE_MESSAGE(value != nullptr, key);
+    return value->as_int64();
+}
+
+TEST_CASE("the GPU's logits and gradients are the CPU's") {
+    if (skipped()) return;
+    const ModelConfig config = *find_model_config("tiny");
+    torch::manual_seed(1);
+    Transformer on_cpu = create_model(config, 64, torch::kCPU);
+    Transformer on_gpu = create_model(config, 64, torch::kCUDA);
+    {
+        const torch::NoGradGuard no_grad;
+        auto targets = on_gpu->parameters();
+        const auto sources = on_cpu->parameters();
+        for (std::size_t i = 0; i < sources.size(); ++i) targets[i].copy_(sources[i]);
+    }
+    const torch::Tensor ids = generate_random_batch(2, 64, config.vocab_size, torch::kCPU);
+    const torch::Tensor expected = on_cpu->forward(ids);
+    const torch::Tensor actual = on_gpu->forward(ids.to(torch::kCUDA));
+    const auto near = [](const torch::Tensor& a, const torch::Tensor& b) {
+        const double difference = (a.cpu() - b).abs().max().item<double>();
+        return difference < 1e-4 * b.abs().max().item<double>();
+    };
+    CHECK(near(actual.detach(), expected.detach()));
+    expected.pow(2).mean().backward();
+    actual.pow(2).mean().backward();
+    const auto cpu_parameters = on_cpu->named_parameters();
+    for (const auto& parameter : on_gpu->named_parameters())
+        CHECK_MESSAGE(near(parameter.value().grad(), cpu_parameters[parameter.key()].grad()),
+                      parameter.key());
+}
+
+TEST_CASE("every pass and precision measures on the GPU") {
+    if (skipped()) return;
+    for (const auto& [pass, name] : EnumNames<PassType>::value)
+        for (const auto& [precision, precision_name] : EnumNames<Precision>::value)
+            for (const bool sync : {true, false}) {
+                CAPTURE(name);
+                CAPTURE(precision_name);
+                Cell cell = tiny_cell();
+                cell.pass_type = pass;
+                cell.precision = precision;
+                cell.sync = sync;
+                const CellResult result = run_cell(cell, kSilent);
+                const Outcome outcome = protocol::check_result(
+                    json::parse(result.line("1")).as_object(), to_json(cell));
+                REQUIRE_MESSAGE(outcome.status == Status::ok, outcome.message);
+                const json::object& measurement = result.measurement;
+                CHECK(measurement.at("device") == "cuda");
+                const auto allocated = measurement.at("peak_allocated_bytes").as_int64();
+                CHECK(allocated > measurement.at("model_bytes").as_int64());
+                CHECK(measurement.at("peak_reserved_bytes").as_int64() >= allocated);
+                if (!sync) continue;
+                double parts = 0;
+                for (const auto& phase : measurement.at("phases_ms").as_object())
+                    parts += phase.value().as_array().back().as_double();
+                const double sample = measurement.at("samples_ms").as_array().back().as_double();
+                CHECK(parts <= sample * 1.05 + 0.05);
+                CHECK(parts > 0.3 * sample);
+            }
+}
+
+TEST_CASE("a GPU made small runs out where it would, says how much was missing, and recovers") {
+    if (skipped()) return;
+    Cell cell = tiny_cell();
+    cell.pass_type = PassType::train_step;
+    const CellResult unlimited = run_cell(cell, kSilent);
+    REQUIRE(unlimited.status == Status::ok);
+    const auto peak = unlimited.measurement.at("peak_reserved_bytes").as_int64();
+
+    bool in_forward = false;
+    bool in_backward = false;
+    // From far too little to nearly enough.
+    for (std::int64_t limit = 4 * kMiB; limit < peak; limit += peak / 12) {
+        CAPTURE(limit);
+        cell.gpu_memory_limit.bytes = limit;
+        const CellResult result = run_cell(cell, kSilent);
+        if (result.status == Status::ok) continue;  // the allocator can do with less than it took
+        REQUIRE(result.status == Status::oom_gpu);
+        in_forward |= result.error.at("phase") == "forward";
+        in_backward |= result.error.at("phase") == "backward";
+        CHECK(bytes(result, "limit_bytes") == limit);
+        CHECK(bytes(result, "capacity_bytes") > limit);
+        CHECK(bytes(result, "requested_bytes") > 0);
+        CHECK(bytes(result, "free_bytes") < bytes(result, "requested_bytes"));
+        CHECK(bytes(result, "allocated_bytes") <= bytes(result, "reserved_bytes"));
+        CHECK(bytes(result, "reserved_bytes") <= limit);
+        CHECK(bytes(result, "num_params") == num_params(model_config(cell)));
+        CHECK(result.error.at("message").as_string().starts_with("CUDA out of memory"));
+    }
+    CHECK(in_forward);
+    CHECK(in_backward);
+
+    cell.gpu_memory_limit = {};
+    const CellResult after = run_cell(cell, kSilent);
+    CHECK(after.status == Status::ok);
+    CHECK(after.measurement.at("loss") == unlimited.measurement.at("loss"));
+    CHECK(cuda::memory().reserved == 0);
+}
+
+TEST_CASE("--serve goes on after a cell that did not fit") {
+    if (skipped()) return;
+    Cell small = tiny_cell();
+    Cell large = small;
+    large.gpu_memory_limit.bytes = 40 * kMiB;
+    const ProgramRun run = run_worker({"--serve"},
+                                      protocol::request_line({"1", to_json(small)}) +
+                                          protocol::request_line({"2", to_json(large)}) +
+                                          protocol::request_line({"3", to_json(small)}),
+                                      /*with_cuda=*/true);
+    CHECK(run.exit_code == 0);
+    std::string statuses;
+    for (const std::string& line : run.out_lines())
+        if (const auto* status = json::parse(line).as_object().if_contains("status"))
+            statuses += std::string(status->as_string()) + " ";
+    CHECK(statuses == "ok oom_gpu ok ");
+}
+
+}  // namespace
+}  // namespace isosweep
