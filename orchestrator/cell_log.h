@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "orchestrator/files.h"
+
+namespace isosweep {
+
+/// What a worker printed during one attempt at a cell: cells/KEY/attempt-N.log. The head is written
+/// at once, so that it survives us; of what is longer, the tail is kept too and the middle left
+/// out.
+class CellLog {
+  public:
+    static constexpr std::size_t head_bytes = std::size_t{1} << 20;
+    static constexpr std::size_t tail_bytes = std::size_t{1} << 20;
+
+    /// The file is created with the first byte, so that a quiet cell leaves none.
+    explicit CellLog(std::filesystem::path file, bool also_to_terminal = false)
+        : file_(std::move(file)), also_to_terminal_(also_to_terminal) {}
+
+    /// \throws ResultsError
+    void write(std::string_view bytes);
+
+    /// Writes the tail. Nothing may be written after it. \throws ResultsError
+    void close();
+
+    /// The last text that a person would look at, on one line.
+    std::string last_words() const;
+
+    const std::filesystem::path& file() const { return file_; }
+    bool is_empty() const { return total_ == 0; }
+
+  private:
+    std::filesystem::path file_;
+    bool also_to_terminal_;
+    FileDescriptor fd_;
+    std::uint64_t total_ = 0;
+    std::string tail_;  ///< the last bytes, from `tail_bytes` up to twice as many
+};
+
+}  // namespace isosweep

@@ -1,0 +1,211 @@
+#include "orchestrator/commands.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "orchestrator/errors.h"
+#include "orchestrator/eta.h"
+#include "orchestrator/files.h"
+#include "orchestrator/journal.h"
+#include "orchestrator/plan.h"
+#include "orchestrator/sweep.h"
+#include "orchestrator/table.h"
+#include "orchestrator/views.h"
+
+namespace isosweep {
+namespace fs = std::filesystem;
+namespace {
+
+/// Writes data to stdout. A reader that has seen enough (`| head`) is no failure.
+void print(const std::string& text) {
+    const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+    if ((!written || std::fflush(stdout) != 0) && errno != EPIPE)
+        throw ResultsError("cannot write to stdout");
+}
+
+std::string render(const Table& cells, View view, Format format) {
+    const Table table = apply_view(cells, view);
+    switch (format) {
+        case Format::text:
+            return to_text(table, shown_columns(view, table));
+        case Format::markdown:
+            return to_markdown(table, shown_columns(view, table));
+        case Format::csv:
+            return to_csv(table);
+    }
+    return {};
+}
+
+/// A word as a shell reads it.
+std::string quoted(const std::string& word) {
+    constexpr std::string_view plain =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./,:=+%@";
+    if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
+    std::string text = "'";
+    for (const char c : word) text += c == '\'' ? "'\\''" : std::string(1, c);
+    return text + "'";
+}
+
+/// The command line with another verb and further words; without what would start over.
+std::string command_like(const std::vector<std::string>& arguments, const std::string& verb,
+                         const std::string& more) {
+    std::string text = "isosweep " + verb + " " + quoted(arguments.at(1)) + more;
+    bool skip = false;
+    for (std::size_t i = 2; i < arguments.size(); ++i) {
+        const std::string& word = arguments[i];
+        if (word.starts_with("--")) skip = word == "--fresh" || word == "--status";
+        if (word.starts_with("--fresh=") || word.starts_with("--status=")) continue;
+        if (!skip) text += " " + quoted(word);
+    }
+    return text;
+}
+
+/// The outcomes of a plan by status, in the order of the enum.
+std::vector<std::pair<Status, std::vector<const PlannedCell*>>> by_status(
+    const std::vector<PlannedCell>& plan, const Table& cells) {
+    std::vector<std::pair<Status, std::vector<const PlannedCell*>>> groups;
+    for (const auto& [status, name] : EnumNames<Status>::value) {
+        std::vector<const PlannedCell*> members;
+        for (std::size_t row = 0; row < plan.size(); ++row)
+            if (std::get<std::string>(cells.at(row, "status")) == name) members.push_back(&plan[row]);
+        if (!members.empty()) groups.emplace_back(status, std::move(members));
+    }
+    return groups;
+}
+
+/// Tells a person on stderr how the sweep ended, grouped by outcome, and how to go on.
+void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
+                   const std::vector<std::string>& arguments) {
+    constexpr std::size_t shown_per_group = 10;
+    std::string counts;
+    std::string details;
+    std::vector<std::string> to_retry;
+    bool to_resume = false;
+    for (const auto& [status, members] : by_status(sweep.plan(), cells)) {
+        const std::string name(to_name(status));
+        counts += (counts.empty() ? "" : ", ") + std::to_string(members.size()) + " " + name;
+        if (status == Status::ok) continue;
+        if (is_final(status)) to_retry.push_back(name);
+        else to_resume = true;
+        for (std::size_t i = 0; i < members.size() && i < shown_per_group; ++i)
+            details += "  " + name + "  " + members[i]->key + "  " + describe(members[i]->cell) + "\n";
+        if (members.size() > shown_per_group)
+            details += "  " + name + "  and " + std::to_string(members.size() - shown_per_group) +
+                       " more\n";
+    }
+    std::string text = std::to_string(sweep.plan().size()) + " cells: " + counts + "\n" + details;
+    if (sweep.cells_outside_plan() > 0)
+        text += std::to_string(sweep.cells_outside_plan()) +
+                " recorded cells are outside this plan; they stay in the journal\n";
+    if (end.too_many_failures) text += "stopped: too many cells have failed (max-failures)\n";
+    if (to_resume) text += "go on with: " + command_like(arguments, "run", "") + "\n";
+    if (!to_retry.empty())
+        text += "retry with: " +
+                command_like(arguments, "retry", " --status " + join(to_retry, ",")) + "\n";
+    text += "written: " + sweep.options().output.string() + "\n";
+    std::fputs(text.c_str(), stderr);
+}
+
+int exit_code_of(const std::vector<PlannedCell>& plan, const Table& cells, bool fail_on_oom) {
+    for (const auto& [status, members] : by_status(plan, cells)) {
+        const bool is_oom = status == Status::oom_gpu || status == Status::oom_host;
+        if (is_failed(status) || (fail_on_oom && is_oom)) return 1;
+    }
+    return 0;
+}
+
+}  // namespace
+
+int run_sweep(const Command& command, const std::vector<std::string>& arguments) {
+    if (!command.options.only.empty()) return run_only(command.options);
+    Sweep sweep(command.options);
+    const SweepEnd end = sweep.run(
+        command.verb == Verb::retry ? sweep.cells_with(command.statuses) : sweep.cells_missing());
+    const Table cells = make_cells_table(sweep.plan(), sweep.journal());
+    print(render(cells, command.options.view, Format::text));
+    if (command.options.markdown)
+        print("\n" + render(cells, command.options.view, Format::markdown));
+    print_summary(sweep, cells, end, arguments);
+    if (end.signal != 0) {
+        // So that a shell sees a death by this signal and stops its loop, too.
+        ::signal(end.signal, SIG_DFL);
+        ::raise(end.signal);
+    }
+    return exit_code_of(sweep.plan(), cells, command.options.fail_on_oom);
+}
+
+int print_plan(const Command& command) {
+    const std::vector<PlannedCell> plan = make_plan(command.options.grid);
+    Table table;
+    for (const PlannedCell& planned : plan) {
+        table.add_row();
+        table.set("key", planned.key);
+        table.set("cell", describe(planned.cell));
+        table.set("parameters", num_params(model_config(planned.cell)));
+    }
+    print(to_text(table, {{"key", "key"}, {"cell", "cell"}, {"parameters", "parameters"}}));
+    std::fprintf(stderr, "%zu cells\n", plan.size());
+    return 0;
+}
+
+int print_status(const Command& command) {
+    const std::vector<PlannedCell> plan = make_plan(command.options.grid);
+    const fs::path folder = command.options.folder();
+    const fs::path file = folder / "journal.jsonl";
+    if (!fs::exists(file)) {
+        print(std::to_string(plan.size()) + " cells planned, none run yet (no " + file.string() +
+              ")\n");
+        return 0;
+    }
+    const Journal journal = Journal::read(file);
+    const bool is_running = OutputLock::is_held(folder / "lock");
+    EtaEstimator eta;
+    std::string running;
+    std::size_t done = 0;
+    std::size_t failed = 0;
+    for (const PlannedCell& planned : plan) {
+        const CellHistory& history = journal.history(planned.key);
+        if (history.is_done()) {
+            ++done;
+            if (is_failed(history.recorded->outcome.status)) ++failed;
+            eta.add_finished(planned.cell, static_cast<double>(history.recorded->elapsed_ms));
+        } else {
+            eta.add_left(planned.cell);
+        }
+        if (is_running && history.open) running += "running: " + describe(planned.cell) + "\n";
+    }
+    std::string text = std::to_string(done) + " of " + std::to_string(plan.size()) +
+                       " cells done, " + std::to_string(failed) + " failed, " +
+                       std::to_string(plan.size() - done) + " left";
+    if (const auto left = eta.left_ms(); left && done < plan.size())
+        text += ", about " + format_duration(*left) + " for one slot";
+    print(text + "\n" + running +
+          (is_running ? "" : "no run is going on" + std::string(done < plan.size() ? "; the same `isosweep run` goes on\n" : "\n")));
+    return 0;
+}
+
+int print_report(const Command& command) {
+    Table cells;
+    if (command.options.config.empty()) {
+        cells = read_csv(command.subject.string());
+    } else {
+        const fs::path file = command.options.folder() / "journal.jsonl";
+        if (!fs::exists(file))
+            throw UsageError("there is no " + file.string() + ": run `isosweep run " +
+                             command.options.config.string() + "` first");
+        cells = make_cells_table(make_plan(command.options.grid), Journal::read(file));
+    }
+    const std::string text =
+        render(cells, command.view.value_or(command.options.view), command.format);
+    if (command.report.empty())
+        print(text);
+    else
+        write_atomically(command.report, text);
+    return 0;
+}
+
+}  // namespace isosweep

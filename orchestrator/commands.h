@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "orchestrator/options.h"
+
+namespace isosweep {
+
+/// Each command of the program: does it and returns its exit code. \throws Failure
+
+/// Runs what is missing. `arguments` are repeated in the commands that it suggests.
+int run_sweep(const Command& command, const std::vector<std::string>& arguments);
+int print_plan(const Command& command);
+int print_status(const Command& command);
+int print_report(const Command& command);
+
+}  // namespace isosweep

@@ -1,0 +1,143 @@
+#include "orchestrator/files.h"
+
+#include <fcntl.h>
+#include <isosweep/text.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "orchestrator/clock.h"
+#include "orchestrator/errors.h"
+
+namespace isosweep {
+namespace fs = std::filesystem;
+namespace {
+
+[[noreturn]] void fail(const std::string& doing, const fs::path& what) {
+    const int problem = errno;
+    throw ResultsError("cannot " + doing + " " + what.string() + ": " + std::strerror(problem));
+}
+
+fs::path folder_of(const fs::path& file) {
+    return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
+
+std::string read_descriptor(int fd, const fs::path& file) {
+    std::string content;
+    std::array<char, 65536> buffer;
+    while (true) {
+        const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+        if (got > 0) {
+            content.append(buffer.data(), static_cast<std::size_t>(got));
+        } else if (got == 0) {
+            return content;
+        } else if (errno != EINTR) {
+            fail("read", file);
+        }
+    }
+}
+
+}  // namespace
+
+FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
+    if (this != &other) {
+        if (fd_ >= 0) ::close(fd_);
+        fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+}
+
+FileDescriptor::~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+}
+
+OutputLock::OutputLock(const fs::path& file)
+    : fd_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+    if (!fd_) fail("open the lock", file);
+    if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK) fail("lock", file);
+        const std::string holder(one_line(read_descriptor(fd_.get(), file)));
+        throw LockedError("another run holds " + folder_of(file).string() + ": " +
+                          (holder.empty() ? "its holder is unknown" : holder) +
+                          "; wait for it, or choose another --output");
+    }
+    std::array<char, 256> host{};
+    ::gethostname(host.data(), host.size() - 1);
+    const std::string holder = "pid " + std::to_string(::getpid()) + " on " + host.data() +
+                               " since " + format_utc(unix_now_ms()) + "\n";
+    if (::ftruncate(fd_.get(), 0) != 0) fail("write", file);
+    write_all(fd_, holder, file);
+}
+
+bool OutputLock::is_held(const fs::path& file) {
+    const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) return false;
+    return ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+FileDescriptor open_for_append(const fs::path& file) {
+    FileDescriptor fd(::open(file.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
+    if (!fd) fail("open", file);
+    return fd;
+}
+
+void write_all(const FileDescriptor& fd, std::string_view bytes, const fs::path& file) {
+    while (!bytes.empty()) {
+        const ssize_t written = ::write(fd.get(), bytes.data(), bytes.size());
+        if (written < 0) {
+            if (errno == EINTR) continue;
+            fail("write", file);
+        }
+        bytes.remove_prefix(static_cast<std::size_t>(written));
+    }
+}
+
+void sync_data(const FileDescriptor& fd, const fs::path& file) {
+    if (::fdatasync(fd.get()) != 0) fail("make durable", file);
+}
+
+void sync_folder(const fs::path& folder) {
+    const FileDescriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd) fail("open", folder);
+    // Some network file systems know no sync of folders and say EINVAL.
+    if (::fsync(fd.get()) != 0 && errno != EINVAL) fail("make durable", folder);
+}
+
+void make_folder(const fs::path& folder) {
+    std::error_code problem;
+    fs::create_directories(folder, problem);
+    if (problem || !fs::is_directory(folder, problem))
+        throw ResultsError("cannot make the folder " + folder.string() + ": " +
+                           (problem ? problem.message() : "something else has that name"));
+}
+
+void write_atomically(const fs::path& file, std::string_view content) {
+    // A fixed name, safe under the output's lock: names with a pid would pile up after crashes.
+    const fs::path temporary = folder_of(file) / ("." + file.filename().string() + ".tmp");
+    {
+        const FileDescriptor fd(
+            ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+        if (!fd) fail("write", temporary);
+        write_all(fd, content, temporary);
+        if (::fsync(fd.get()) != 0) fail("make durable", temporary);
+    }
+    if (::rename(temporary.c_str(), file.c_str()) != 0) fail("replace", file);
+    sync_folder(folder_of(file));
+}
+
+std::string read_file(const fs::path& file) {
+    const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) fail("read", file);
+    return read_descriptor(fd.get(), file);
+}
+
+void reserve_standard_descriptors() {
+    int fd = ::open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd < 3) fd = ::open("/dev/null", O_RDWR);
+    if (fd >= 3) ::close(fd);
+}
+
+}  // namespace isosweep

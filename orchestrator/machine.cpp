@@ -1,0 +1,105 @@
+#include "orchestrator/machine.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "orchestrator/errors.h"
+
+namespace isosweep {
+namespace fs = std::filesystem;
+namespace {
+
+/// The GPU that "0", "GPU-1b2c..." or the start of a UUID names among `gpus`.
+const Gpu* find_gpu(const std::vector<Gpu>& gpus, std::string_view name) {
+    for (const Gpu& gpu : gpus)
+        if (std::to_string(gpu.index) == name ||
+            (name.starts_with("GPU-") && gpu.uuid.starts_with(name)))
+            return &gpu;
+    return nullptr;
+}
+
+}  // namespace
+
+std::vector<Gpu> usable_gpus(const GpuInventory& inventory, const char* visible_devices,
+                             const std::vector<std::string>& gpus) {
+    std::vector<Gpu> visible;
+    if (visible_devices == nullptr) {
+        visible = inventory.gpus;
+    } else {
+        // As the driver reads it: the first name that it does not know ends the list.
+        std::string_view rest = visible_devices;
+        while (!rest.empty()) {
+            const auto comma = rest.find(',');
+            const Gpu* const gpu = find_gpu(inventory.gpus, trim(rest.substr(0, comma)));
+            if (!gpu) break;
+            visible.push_back(*gpu);
+            rest.remove_prefix(comma == std::string_view::npos ? rest.size() : comma + 1);
+        }
+    }
+    if (gpus.empty()) return visible;
+    std::vector<Gpu> chosen;
+    for (const std::string& name : gpus) {
+        const Gpu* const gpu = find_gpu(visible, name);
+        if (!gpu) {
+            std::string known;
+            for (const Gpu& one : visible)
+                known += (known.empty() ? "" : ", ") + std::to_string(one.index) + " (" + one.uuid +
+                         ")";
+            throw UsageError("gpus = '" + name + "': no such GPU; expected " +
+                             (known.empty() ? "all: this machine has none" : "of " + known));
+        }
+        chosen.push_back(*gpu);
+    }
+    return chosen;
+}
+
+std::string describe_gpus(const std::vector<Gpu>& gpus) {
+    std::vector<std::string> kinds;
+    for (const Gpu& gpu : gpus) {
+        const std::string kind = gpu.name + " (" + format_bytes(gpu.memory_bytes) + ")";
+        if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
+    }
+    return join(kinds, ", ");
+}
+
+DeviceChoice choose_device(const std::vector<PlannedCell>& plan, const std::vector<Gpu>& gpus) {
+    if (!gpus.empty()) return {Device::cuda, {}};
+    const bool asked = std::any_of(plan.begin(), plan.end(), [](const PlannedCell& planned) {
+        return planned.cell.device == Device::cuda;
+    });
+    return {Device::cpu, asked ? "device = cuda was asked for, there is no GPU: measured on CPU" : ""};
+}
+
+std::vector<Slot> make_slots(const Options& options, const std::vector<PlannedCell>& plan,
+                             Device device, const std::vector<Gpu>& gpus) {
+    const bool uses_gpu =
+        device == Device::cuda && std::any_of(plan.begin(), plan.end(), [](const PlannedCell& one) {
+            return one.cell.device != Device::cpu;
+        });
+    if (!options.launcher.empty() || !uses_gpu)
+        return std::vector<Slot>(static_cast<std::size_t>(options.jobs));
+    std::vector<Slot> slots;
+    for (const Gpu& gpu : gpus) slots.push_back({gpu.uuid});
+    return slots;
+}
+
+std::vector<std::string> worker_argv(const Options& options) {
+    fs::path worker = options.worker;
+    if (worker.empty()) {
+        std::error_code problem;
+        worker = fs::read_symlink("/proc/self/exe", problem).parent_path() / "isosweep-worker";
+        if (::access(worker.c_str(), X_OK) != 0)
+            throw EnvironmentError("there is no worker " + worker.string() +
+                                   ": build it with `make build`, or name one with worker = PROGRAM");
+    } else if (!worker.has_parent_path()) {
+        worker = fs::path(".") / worker;  // a file here, not a program in PATH
+    }
+    std::vector<std::string> argv = options.launcher;
+    argv.push_back(worker.string());
+    argv.emplace_back("--serve");
+    return argv;
+}
+
+}  // namespace isosweep

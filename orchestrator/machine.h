@@ -1,0 +1,38 @@
+#pragma once
+
+#include <isosweep/nvml.h>
+
+#include <string>
+#include <vector>
+
+#include "orchestrator/options.h"
+#include "orchestrator/plan.h"
+#include "orchestrator/scheduler.h"
+
+namespace isosweep {
+
+/// The GPUs of `inventory` that a sweep may use: those that CUDA_VISIBLE_DEVICES leaves (empty text
+/// or absent: all), and of these the ones that `gpus` names by index or UUID.
+/// \throws UsageError for one that is not there
+std::vector<Gpu> usable_gpus(const GpuInventory& inventory, const char* visible_devices,
+                             const std::vector<std::string>& gpus);
+
+/// "NVIDIA H200 (140 GiB)", each kind once, joined by ", ".
+std::string describe_gpus(const std::vector<Gpu>& gpus);
+
+/// What `auto` and `cuda` mean for a plan on a machine with these GPUs: cuda, or cpu with a warning
+/// where a cell asks for cuda and there is none.
+struct DeviceChoice {
+    Device device = Device::cpu;
+    std::string warning;
+};
+DeviceChoice choose_device(const std::vector<PlannedCell>& plan, const std::vector<Gpu>& gpus);
+
+/// The sweep's slots: one per GPU, or `jobs` where no cell uses one or a launcher places the workers.
+std::vector<Slot> make_slots(const Options& options, const std::vector<PlannedCell>& plan,
+                             Device device, const std::vector<Gpu>& gpus);
+
+/// Launcher, worker and "--serve". \throws EnvironmentError where there is no worker
+std::vector<std::string> worker_argv(const Options& options);
+
+}  // namespace isosweep

@@ -1,0 +1,51 @@
+// isosweep: parse, plan, run, report. Everything that can go wrong ends in the one catch below.
+
+#include <signal.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "orchestrator/commands.h"
+#include "orchestrator/errors.h"
+#include "orchestrator/files.h"
+#include "orchestrator/options.h"
+
+namespace {
+
+int run_command(const std::vector<std::string>& arguments) {
+    using namespace isosweep;
+    const Command command = parse_command_line(arguments);
+    if (!command.print.empty()) {
+        std::fputs(command.print.c_str(), stdout);
+        return 0;
+    }
+    switch (command.verb) {
+        case Verb::run:
+        case Verb::retry:
+            return run_sweep(command, arguments);
+        case Verb::plan:
+            return print_plan(command);
+        case Verb::status:
+            return print_status(command);
+        case Verb::report:
+            return print_report(command);
+    }
+    return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    isosweep::reserve_standard_descriptors();
+    ::signal(SIGPIPE, SIG_IGN);  // a reader that went away must not end a sweep
+    try {
+        return run_command({argv + 1, argv + argc});
+    } catch (const isosweep::Failure& failure) {
+        std::fprintf(stderr, "isosweep: %s\n", failure.what());
+        return failure.exit_code();
+    } catch (const std::exception& problem) {
+        std::fprintf(stderr, "isosweep: unexpected: %s\n", problem.what());
+        return 5;
+    }
+}

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <isosweep/cell.h>
+#include <isosweep/outcome.h>
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace isosweep {
+
+enum class Isolation { process, shared };
+template <>
+struct EnumNames<Isolation> {
+    static constexpr std::pair<Isolation, std::string_view> value[] = {
+        {Isolation::process, "process"}, {Isolation::shared, "shared"}};
+};
+
+enum class View { cells, warmup, phases };
+template <>
+struct EnumNames<View> {
+    static constexpr std::pair<View, std::string_view> value[] = {
+        {View::cells, "cells"}, {View::warmup, "warmup"}, {View::phases, "phases"}};
+};
+
+enum class Format { text, markdown, csv };
+template <>
+struct EnumNames<Format> {
+    static constexpr std::pair<Format, std::string_view> value[] = {
+        {Format::text, "text"}, {Format::markdown, "markdown"}, {Format::csv, "csv"}};
+};
+
+/// How many further attempts each outcome gets.
+using RetryRule = std::map<Status, int>;
+
+/// Values of axes by key, in the order they were given; each value as text and known to be right.
+using AxisValues = std::vector<std::pair<std::string, std::vector<std::string>>>;
+
+/// What a config and the command line say about the cells.
+struct Grid {
+    std::map<std::string, ModelConfig> models;     ///< [model.NAME] sections
+    std::map<std::string, AxisValues> size_values;  ///< [size.NAME] sections
+    AxisValues values;                              ///< axes; "axis.NAME" for custom ones
+    AxisValues command_line;                        ///< axes that win over both
+    OptionalBytes gpu_memory_limit;
+    std::int64_t replicates = 1;
+};
+
+/// Everything that `run` and `plan` know; the keys of interfaces, with their defaults.
+struct Options {
+    std::filesystem::path config;
+    Grid grid;
+    std::filesystem::path output;
+    View view = View::cells;
+    Isolation isolation = Isolation::process;
+    std::vector<std::string> gpus;  ///< indices or UUIDs; empty: all
+    std::int64_t jobs = 1;
+    std::chrono::milliseconds timeout{600'000};
+    std::chrono::milliseconds start_timeout{60'000};
+    std::chrono::milliseconds kill_grace{5'000};
+    RetryRule retry = {{Status::crash, 1}, {Status::spawn_failed, 3}};
+    std::optional<std::int64_t> max_failures;
+    bool fail_fast = false;
+    bool fail_on_oom = false;
+    std::vector<std::string> launcher;
+    std::filesystem::path worker;  ///< empty: the one beside this program
+    bool fresh = false;
+    bool markdown = false;
+    std::string only;
+
+    /// "results/full" for "results/full.csv": where journal, lock and logs are.
+    std::filesystem::path folder() const;
+};
+
+enum class Verb { run, retry, plan, status, report };
+template <>
+struct EnumNames<Verb> {
+    static constexpr std::pair<Verb, std::string_view> value[] = {{Verb::run, "run"},
+                                                                  {Verb::retry, "retry"},
+                                                                  {Verb::plan, "plan"},
+                                                                  {Verb::status, "status"},
+                                                                  {Verb::report, "report"}};
+};
+
+/// One command line, understood.
+struct Command {
+    Verb verb = Verb::run;
+    Options options;
+    std::vector<Status> statuses;   ///< retry --status
+    std::filesystem::path subject;  ///< report: the config or the CSV
+    std::optional<View> view;       ///< report --view
+    Format format = Format::text;   ///< report --format
+    std::filesystem::path report;   ///< report --output; empty: stdout
+    std::string print;              ///< text to print instead of doing anything: --help, --version
+};
+
+/// Understands a command line (without the program's name) and the config that it names.
+/// \throws UsageError with one line: file and line or flag, key, value, what was expected
+Command parse_command_line(const std::vector<std::string>& arguments);
+
+}  // namespace isosweep

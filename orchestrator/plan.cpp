@@ -1,0 +1,105 @@
+#include "orchestrator/plan.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+
+namespace isosweep {
+namespace {
+
+/// One axis with its values, and how to put one into a cell.
+struct Axis {
+    std::string key;
+    std::vector<std::string> values;
+};
+
+const std::vector<std::string>* find_values(const AxisValues& axes, const std::string& key) {
+    for (const auto& [known, values] : axes)
+        if (known == key) return &values;
+    return nullptr;
+}
+
+void assign(Cell& cell, const std::string& key, const std::string& text, const Grid& grid) {
+    if (key == "model-size") {
+        const auto own = grid.models.find(text);
+        set_model(cell, text, own != grid.models.end() ? own->second : *find_model_config(text));
+        return;
+    }
+    if (key.starts_with("axis.")) {
+        cell.custom[key.substr(std::string("axis.").size())] = custom_value(text);
+        return;
+    }
+    for_each_field(cell, [&](const Field& field, auto& value) {
+        if (field.key() == key) parse_field(text, field, value);
+    });
+}
+
+/// The axes of one model size. The command line wins over the size's section, and that over the
+/// general values. An axis that nobody gave is left at its default.
+std::vector<Axis> axes_of(const Grid& grid, const std::string& size) {
+    const auto section = grid.size_values.find(size);
+    const AxisValues none;
+    const AxisValues& of_size = section == grid.size_values.end() ? none : section->second;
+    std::vector<Axis> axes;
+    const auto add = [&](const std::string& key) {
+        const auto known = [&](const Axis& axis) { return axis.key == key; };
+        if (std::any_of(axes.begin(), axes.end(), known)) return;
+        for (const AxisValues* source : {&grid.command_line, &of_size, &grid.values})
+            if (const auto* values = find_values(*source, key)) {
+                axes.push_back({key, *values});
+                return;
+            }
+    };
+    const Cell defaults;
+    for_each_field(defaults, [&](const Field& field, const auto&) {
+        if (field.kind == FieldKind::axis && field.name != "model_size") add(field.key());
+    });
+    for (const AxisValues* source : {&grid.values, &of_size, &grid.command_line})
+        for (const auto& [key, values] : *source)
+            if (key.starts_with("axis.")) add(key);
+    std::vector<std::string> replicates;
+    for (std::int64_t number = 1; number <= grid.replicates; ++number)
+        replicates.push_back(std::to_string(number));
+    axes.push_back({"replicate", replicates});
+    return axes;
+}
+
+}  // namespace
+
+std::vector<PlannedCell> make_plan(const Grid& grid) {
+    const AxisValues* const sources[] = {&grid.command_line, &grid.values};
+    std::vector<std::string> sizes = {Cell{}.model_size};
+    for (const AxisValues* source : sources)
+        if (const auto* given = find_values(*source, "model-size")) {
+            sizes = *given;
+            break;
+        }
+
+    std::vector<PlannedCell> plan;
+    std::unordered_set<std::string> keys;
+    for (const std::string& size : sizes) {
+        Cell cell;
+        cell.gpu_memory_limit = grid.gpu_memory_limit;
+        assign(cell, "model-size", size, grid);
+        const std::vector<Axis> axes = axes_of(grid, size);
+        std::vector<std::size_t> at(axes.size(), 0);
+        for (const Axis& axis : axes) assign(cell, axis.key, axis.values[0], grid);
+        // An odometer: raise the last axis, and carry to the one before it.
+        while (true) {
+            std::string key = key_of(cell);
+            if (keys.insert(key).second) plan.push_back({std::move(key), cell});
+            std::size_t axis = axes.size();
+            while (axis > 0 && at[axis - 1] + 1 == axes[axis - 1].values.size()) --axis;
+            if (axis == 0) break;
+            ++at[axis - 1];
+            assign(cell, axes[axis - 1].key, axes[axis - 1].values[at[axis - 1]], grid);
+            for (; axis < axes.size(); ++axis) {
+                at[axis] = 0;
+                assign(cell, axes[axis].key, axes[axis].values[0], grid);
+            }
+        }
+    }
+    return plan;
+}
+
+}  // namespace isosweep

@@ -1,0 +1,46 @@
+#include "orchestrator/policy.h"
+
+#include <algorithm>
+
+namespace isosweep {
+namespace {
+
+int allowed(const RetryRule& rule, Status status) {
+    const auto found = rule.find(status);
+    return found == rule.end() ? 0 : found->second;
+}
+
+/// 250 ms, doubled with each try, 30 s at most: what failed to start is the environment's fault, and
+/// that may pass.
+std::chrono::milliseconds backoff(int tries) {
+    return std::chrono::milliseconds(std::min(250 << std::min(tries, 7), 30'000));
+}
+
+}  // namespace
+
+NextStep decide(const Evidence& seen, const Outcome& outcome, const CellHistory& history,
+                const RetryRule& rule) {
+    const auto so_far = [&](Decision decision, Status status) {
+        return static_cast<int>(
+            std::count_if(history.pending.begin(), history.pending.end(), [&](const Pending& one) {
+                return one.decision == decision && one.status == status;
+            }));
+    };
+    if (outcome.status == Status::interrupted) return {Decision::again, {}};
+    const bool died = seen.end && seen.killed_for == KilledFor::nothing;
+    // A worker that hangs after its last answer never sees the next request.
+    const bool hung_before = seen.reused && seen.killed_for == KilledFor::no_result;
+    if (seen.hello && !seen.taken && (died || hung_before)) {
+        const int tries = so_far(Decision::again, outcome.status);
+        if (tries < allowed(rule, Status::spawn_failed)) return {Decision::again, {}};
+        return {Decision::record, {}};
+    }
+    const int tries = so_far(Decision::retry, outcome.status);
+    if (tries < allowed(rule, outcome.status))
+        return {Decision::retry, outcome.status == Status::spawn_failed
+                                     ? backoff(tries)
+                                     : std::chrono::milliseconds(0)};
+    return {Decision::record, {}};
+}
+
+}  // namespace isosweep

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <isosweep/outcome.h>
+
+#include <chrono>
+
+#include "orchestrator/evidence.h"
+#include "orchestrator/journal.h"
+#include "orchestrator/options.h"
+
+namespace isosweep {
+
+/// What to do after an attempt at a cell.
+struct NextStep {
+    Decision decision = Decision::record;
+    std::chrono::milliseconds delay{};  ///< before a further attempt
+};
+
+/// Decides from how the attempt ended and from the outcomes since the last recorded one that asked
+/// for another attempt. A pure function.
+///
+/// An attempt that the user or the cluster broke off does not count. Nor does one whose worker died
+/// before it took the request; since a request can itself be what kills a worker, such a cell is
+/// tried again only as often as `retry` allows for `spawn_failed`.
+NextStep decide(const Evidence& seen, const Outcome& outcome, const CellHistory& history,
+                const RetryRule& rule);
+
+}  // namespace isosweep

@@ -1,0 +1,339 @@
+#include "orchestrator/process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/process/v2/default_launcher.hpp>
+#include <boost/process/v2/process.hpp>
+#include <chrono>
+#include <cstring>
+#include <deque>
+#include <fstream>
+#include <optional>
+#include <stdexcept>
+
+#include "orchestrator/files.h"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3  // glibc 2.36 declares it in an enum only
+#endif
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+
+namespace isosweep {
+namespace asio = boost::asio;
+namespace bp = boost::process::v2;
+namespace {
+
+using Stream = asio::posix::stream_descriptor;
+
+/// What the child does between fork and exec: an initializer of Boost.Process' launcher, which
+/// finds the hooks by name. Only async-signal-safe calls. It sets up the streams itself because in
+/// Boost 1.81 process_stdio leaks descriptors and bind_fd is undefined behaviour.
+struct ChildSetup {
+    int in;
+    int out;
+    int err;
+    const char* const* environment;
+    pid_t parent = ::getpid();
+
+    template <class Launcher>
+    bp::error_code on_setup(Launcher& launcher, const bp::filesystem::path&, const char* const*) {
+        launcher.env = environment;
+        return {};
+    }
+
+    template <class Launcher>
+    bp::error_code on_exec_setup(Launcher&, const bp::filesystem::path&, const char* const*) {
+        const auto failed = [] { return bp::error_code(errno, bp::system_category()); };
+        if (::setpgid(0, 0) == -1 || ::prctl(PR_SET_PDEATHSIG, SIGKILL) == -1) return failed();
+        if (::getppid() != parent) ::_exit(125);  // it died before the prctl
+        sigset_t none;
+        ::sigemptyset(&none);
+        ::sigprocmask(SIG_SETMASK, &none, nullptr);  // mask and ignored signals survive an exec
+        for (const int number : {SIGINT, SIGTERM, SIGPIPE, SIGCHLD, SIGHUP, SIGQUIT, SIGUSR1})
+            ::signal(number, SIG_DFL);
+        // A core of LibTorch is tens of GB. 1, not 0: a core pattern that is a pipe ignores 0.
+        const rlimit core{1, 1};
+        ::setrlimit(RLIMIT_CORE, &core);
+        // The kernel's OOM killer shall choose the worker, not whoever keeps the results.
+        if (const int adjust = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+            adjust >= 0) {
+            [[maybe_unused]] const auto written = ::write(adjust, "1000", 4);
+            ::close(adjust);
+        }
+        if (::dup2(in, 0) == -1 || ::dup2(out, 1) == -1 || ::dup2(err, 2) == -1) return failed();
+        if (::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) == -1) return failed();
+        return {};
+    }
+
+    // The launcher's own would run exit() in the child and print our buffers twice. It checks one
+    // signature and calls another, hence the pack.
+    template <class... Arguments>
+    void on_exec_error(Arguments&&...) {
+        ::_exit(127);
+    }
+};
+
+struct PipeEnds {
+    FileDescriptor read;
+    FileDescriptor write;
+};
+
+PipeEnds make_pipe() {
+    std::array<int, 2> fds{};
+    if (::pipe2(fds.data(), O_CLOEXEC) != 0)
+        throw std::runtime_error(std::string("cannot make a pipe: ") + std::strerror(errno));
+    return {FileDescriptor(fds[0]), FileDescriptor(fds[1])};
+}
+
+class AsioProcess final : public Process, public std::enable_shared_from_this<AsioProcess> {
+  public:
+    AsioProcess(asio::io_context& io, Handlers handlers)
+        : handlers_(std::move(handlers)),
+          stdin_(io),
+          stdout_(io),
+          stderr_(io),
+          exit_(io),
+          drain_(io) {}
+
+    // Without a wait the process would stay a zombie; with the group gone it cannot block.
+    ~AsioProcess() override {
+        if (pid_ > 0 && !end_) {
+            ::kill(-pid_, SIGKILL);
+            ::waitpid(pid_, nullptr, 0);
+        }
+    }
+
+    void start(asio::io_context& io, const std::vector<std::string>& argv,
+               const std::vector<std::string>& environment) {
+        const std::string program = find_program(argv.at(0));
+        if (program.empty())
+            throw std::runtime_error("cannot start " + argv[0] + ": no such program in PATH");
+        std::vector<const char*> variables;
+        for (const std::string& variable : environment) variables.push_back(variable.c_str());
+        variables.push_back(nullptr);
+
+        PipeEnds in = make_pipe();
+        PipeEnds out = make_pipe();
+        PipeEnds err = make_pipe();
+        bp::default_process_launcher launcher;
+        bp::error_code problem;
+        bp::process process =
+            launcher(io.get_executor(), problem, program,
+                     std::vector<std::string>(argv.begin() + 1, argv.end()),
+                     ChildSetup{in.read.get(), out.write.get(), err.write.get(), variables.data()});
+        if (problem) {
+            if (launcher.pid > 0) ::waitpid(launcher.pid, nullptr, 0);
+            throw std::runtime_error("cannot start " + argv[0] + ": " + problem.message());
+        }
+        pid_ = process.id();
+        process.detach();  // its destructor would kill the leader only, and wait without a limit
+        start_time_ = process_start_time(pid_);
+
+        const auto pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));
+        if (pidfd < 0) throw std::runtime_error(std::string("pidfd_open: ") + std::strerror(errno));
+        exit_.assign(pidfd);
+        ::fcntl(in.write.get(), F_SETFL, O_NONBLOCK);
+        stdin_.assign(in.write.release());
+        stdout_.assign(out.read.release());
+        stderr_.assign(err.read.release());
+
+        read_stream(stdout_, stdout_buffer_, handlers_.on_stdout, [this] {
+            stdout_open_ = false;
+            if (handlers_.on_stdout_end) handlers_.on_stdout_end();
+        });
+        read_stream(stderr_, stderr_buffer_, handlers_.on_stderr, [this] { stderr_open_ = false; });
+        wait_for_exit();
+    }
+
+    pid_t pid() const override { return pid_; }
+    std::uint64_t start_time() const override { return start_time_; }
+
+    void write(std::string bytes) override {
+        if (!stdin_.is_open()) return;
+        queue_.push_back(std::move(bytes));
+        if (queue_.size() == 1) write_next();
+    }
+
+    void close_stdin() override {
+        close_behind_queue_ = true;
+        if (queue_.empty() && stdin_.is_open()) stdin_.close();
+    }
+
+    void signal_group(int number) override {
+        if (!end_) ::kill(-pid_, number);
+    }
+
+  private:
+    void write_next() {
+        asio::async_write(
+            stdin_, asio::buffer(queue_.front()),
+            [self = shared_from_this()](const bp::error_code& problem, std::size_t) {
+                // EPIPE is no news: how the process ends will tell.
+                if (problem) self->queue_.clear();
+                if (!self->queue_.empty()) self->queue_.pop_front();
+                if (!self->queue_.empty())
+                    self->write_next();
+                else if ((problem || self->close_behind_queue_) && self->stdin_.is_open())
+                    self->stdin_.close();
+            });
+    }
+
+    template <class OnEnd>
+    void read_stream(Stream& stream, std::array<char, 65536>& buffer,
+                     const std::function<void(std::string_view)>& on_bytes, OnEnd on_end) {
+        stream.async_read_some(asio::buffer(buffer),
+                               [self = shared_from_this(), &stream, &buffer, &on_bytes, on_end](
+                                   const bp::error_code& problem, std::size_t got) {
+                                   if (got > 0 && on_bytes) on_bytes({buffer.data(), got});
+                                   if (!problem) {
+                                       self->read_stream(stream, buffer, on_bytes, on_end);
+                                       return;
+                                   }
+                                   on_end();
+                                   self->finish_when_drained();
+                               });
+    }
+
+    void wait_for_exit() {
+        exit_.async_wait(Stream::wait_read,
+                         [self = shared_from_this()](const bp::error_code& problem) {
+                             if (problem) return;
+                             siginfo_t info{};
+                             // Readiness can be spurious (ptrace): look without waiting, and
+                             // without reaping yet.
+                             if (::waitid(static_cast<idtype_t>(P_PIDFD),
+                                          static_cast<id_t>(self->exit_.native_handle()), &info,
+                                          WEXITED | WNOWAIT | WNOHANG) != 0 ||
+                                 info.si_pid == 0) {
+                                 self->wait_for_exit();
+                                 return;
+                             }
+                             self->reap();
+                         });
+    }
+
+    void reap() {
+        // The zombie still pins the group's id, so that this can hit nobody else.
+        ::kill(-pid_, SIGKILL);
+        int status = 0;
+        ::waitpid(pid_, &status, 0);
+        end_ = WIFSIGNALED(status) ? ProcessEnd(Signaled{WTERMSIG(status)})
+                                   : ProcessEnd(Exited{WEXITSTATUS(status)});
+        exit_.close();
+        while (::waitpid(-pid_, nullptr, WNOHANG) > 0) {
+        }
+        // Somebody who left the group may hold a pipe for ever: what is not there soon never comes.
+        drain_.expires_after(std::chrono::milliseconds(500));
+        drain_.async_wait([self = shared_from_this()](const bp::error_code& problem) {
+            if (problem) return;
+            if (self->stdout_open_) self->stdout_.close();
+            if (self->stderr_open_) self->stderr_.close();
+        });
+        finish_when_drained();
+    }
+
+    void finish_when_drained() {
+        if (!end_ || stdout_open_ || stderr_open_ || finished_) return;
+        finished_ = true;
+        drain_.cancel();
+        while (::waitpid(-pid_, nullptr, WNOHANG) > 0) {
+        }
+        if (stdin_.is_open()) stdin_.close();
+        // Whoever handles this may own us: handing the handlers over breaks the circle.
+        const auto on_end = std::move(handlers_.on_end);
+        handlers_ = {};
+        if (on_end) on_end(*end_);
+    }
+
+    Handlers handlers_;
+    Stream stdin_;
+    Stream stdout_;
+    Stream stderr_;
+    Stream exit_;
+    asio::steady_timer drain_;
+    std::array<char, 65536> stdout_buffer_;
+    std::array<char, 65536> stderr_buffer_;
+    std::deque<std::string> queue_;
+    bool close_behind_queue_ = false;
+    bool stdout_open_ = true;
+    bool stderr_open_ = true;
+    bool finished_ = false;
+    pid_t pid_ = -1;
+    std::uint64_t start_time_ = 0;
+    std::optional<ProcessEnd> end_;
+};
+
+}  // namespace
+
+std::string signal_name(int number) {
+    const char* const name = ::sigabbrev_np(number);
+    return name ? std::string("SIG") + name : "signal " + std::to_string(number);
+}
+
+std::string describe(const ProcessEnd& end) {
+    struct Visitor {
+        std::string operator()(const Exited& exited) const {
+            return "exit code " + std::to_string(exited.code);
+        }
+        std::string operator()(const Signaled& signaled) const {
+            return signal_name(signaled.number);
+        }
+    };
+    return std::visit(Visitor{}, end);
+}
+
+std::shared_ptr<Process> Process::spawn(asio::io_context& io, const std::vector<std::string>& argv,
+                                        const std::vector<std::string>& environment,
+                                        Handlers handlers) {
+    auto process = std::make_shared<AsioProcess>(io, std::move(handlers));
+    process->start(io, argv, environment);
+    return process;
+}
+
+std::string find_program(const std::string& name) {
+    if (name.find('/') != std::string::npos) return name;
+    const char* const path = std::getenv("PATH");
+    std::string_view folders = path ? path : "/usr/local/bin:/usr/bin:/bin";
+    while (true) {
+        const auto colon = folders.find(':');
+        const std::string_view folder = folders.substr(0, colon);
+        const std::string candidate = (folder.empty() ? "." : std::string(folder)) + "/" + name;
+        if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+        if (colon == std::string_view::npos) return {};
+        folders.remove_prefix(colon + 1);
+    }
+}
+
+std::uint64_t process_start_time(pid_t pid) {
+    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+    std::string line;
+    std::getline(stat, line);
+    // The second field, the program's name in brackets, may hold blanks; the 22nd is what we want.
+    const auto bracket = line.rfind(')');
+    if (bracket == std::string::npos) return 0;
+    std::size_t at = bracket + 1;
+    for (int field = 2; field < 22; ++field) {
+        at = line.find(' ', at);
+        if (at == std::string::npos) return 0;
+        ++at;
+    }
+    return std::strtoull(line.c_str() + at, nullptr, 10);
+}
+
+void become_subreaper() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
+
+}  // namespace isosweep

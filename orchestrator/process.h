@@ -1,0 +1,85 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace isosweep {
+
+/// A process that ended by itself or with an exit code of its own.
+struct Exited {
+    int code = 0;
+    bool operator==(const Exited&) const = default;
+};
+/// A process that a signal ended, ours or another's.
+struct Signaled {
+    int number = 0;
+    bool operator==(const Signaled&) const = default;
+};
+/// How a process ended. A signal is never folded into an exit code.
+using ProcessEnd = std::variant<Exited, Signaled>;
+
+/// "SIGSEGV"; "signal 63" where there is no name.
+std::string signal_name(int number);
+
+/// "exit code 3" or "SIGSEGV".
+std::string describe(const ProcessEnd& end);
+
+/// A child process with pipes on its three standard streams, in a process group of its own, that
+/// dies with this program: it gets SIGKILL when the thread that spawned it ends. Passive: it
+/// reports what happens through the handlers and decides nothing.
+///
+/// When the process has ended, its group is killed, so that nothing it left behind lives on or
+/// holds a pipe.
+class Process {
+  public:
+    struct Handlers {
+        std::function<void(std::string_view bytes)> on_stdout;
+        std::function<void(std::string_view bytes)> on_stderr;
+        std::function<void()> on_stdout_end;            ///< its last writer closed it
+        std::function<void(const ProcessEnd&)> on_end;  ///< once, when reaped and both pipes read
+    };
+
+    /// Starts `argv` (the program is searched in PATH where it has no '/') with exactly this
+    /// environment ("NAME=value"). Handlers run on `io`'s thread, none before this returns.
+    /// \throws std::runtime_error "cannot start PROGRAM: reason"
+    static std::shared_ptr<Process> spawn(boost::asio::io_context& io,
+                                          const std::vector<std::string>& argv,
+                                          const std::vector<std::string>& environment,
+                                          Handlers handlers);
+
+    virtual ~Process() = default;
+
+    virtual pid_t pid() const = 0;
+    /// When it started, in clock ticks since boot, as /proc/PID/stat has it: with the pid it names
+    /// the process for ever.
+    virtual std::uint64_t start_time() const = 0;
+    /// Queues bytes for its standard input. What a process does not read is dropped when it ends.
+    virtual void write(std::string bytes) = 0;
+    /// Closes its standard input behind what is queued.
+    virtual void close_stdin() = 0;
+    /// Sends a signal to its whole group; nothing where it has ended.
+    virtual void signal_group(int number) = 0;
+};
+
+/// The program that `name` stands for: itself where it has a '/', else the first executable of that
+/// name in PATH. Empty where there is none.
+std::string find_program(const std::string& name);
+
+/// Start time of a process as in /proc/PID/stat, or 0 where it is gone.
+std::uint64_t process_start_time(pid_t pid);
+
+/// Makes this process the parent of orphaned grandchildren, so that they can be reaped.
+void become_subreaper();
+
+}  // namespace isosweep

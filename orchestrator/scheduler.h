@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "orchestrator/journal.h"
+#include "orchestrator/options.h"
+#include "orchestrator/plan.h"
+#include "orchestrator/status_display.h"
+#include "orchestrator/worker_session.h"
+
+namespace isosweep {
+
+/// A place for one worker at a time.
+struct Slot {
+    std::string gpu_uuid;  ///< the GPU that its workers see; empty: whatever they find
+};
+
+/// What the scheduler needs to know of a sweep.
+struct SweepSettings {
+    WorkerCommand worker;
+    std::vector<Slot> slots;
+    Isolation isolation = Isolation::process;
+    RetryRule retry;
+    std::optional<std::int64_t> max_failures;  ///< start no more cells when so many have failed
+    Device device = Device::cpu;               ///< what `auto` and `cuda` mean
+    std::filesystem::path cells_folder;        ///< KEY/attempt-N.log goes there
+};
+
+/// Why a run of the scheduler ended.
+struct SweepEnd {
+    int signal = 0;                    ///< the one that asked us to stop; 0: none
+    bool too_many_failures = false;    ///< `max_failures` was reached
+};
+
+/// Runs cells in slots until each has an outcome, or until it is told to stop. Each attempt's end
+/// is written to the journal and synced before anything else hears of it.
+///
+/// The first SIGINT, SIGTERM or SIGHUP lets the running cells finish, the second kills them.
+class Scheduler {
+  public:
+    /// `on_progress` is called after outcomes became durable, at most once a second.
+    Scheduler(SweepSettings settings, Journal& journal, StatusDisplay& display,
+              std::function<void()> on_progress);
+
+    /// \throws Failure when the sweep cannot go on; all workers are killed then
+    SweepEnd run(const std::vector<PlannedCell>& cells);
+
+  private:
+    class Run;
+    SweepSettings settings_;
+    Journal& journal_;
+    StatusDisplay& display_;
+    std::function<void()> on_progress_;
+};
+
+/// The environment of a worker: ours, with its token, and with just its slot's GPU.
+std::vector<std::string> worker_environment(const std::string& token, const Slot& slot);
+
+/// A number nobody else has, 32 hexadecimal digits, from the kernel's random source.
+std::string random_token();
+
+}  // namespace isosweep

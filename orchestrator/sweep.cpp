@@ -1,0 +1,231 @@
+#include "orchestrator/sweep.h"
+
+#include <isosweep/build_info.h>
+
+#include <algorithm>
+#include <boost/json/serialize.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <unordered_set>
+
+#include "orchestrator/clock.h"
+#include "orchestrator/errors.h"
+#include "orchestrator/foreground.h"
+#include "orchestrator/log.h"
+#include "orchestrator/table.h"
+#include "orchestrator/views.h"
+
+namespace isosweep {
+namespace fs = std::filesystem;
+namespace {
+
+/// Moves an old run out of the way: results/full and results/full.csv get its time as a suffix.
+void set_aside(const Options& options) {
+    const fs::path folder = options.folder();
+    if (!fs::exists(folder / "journal.jsonl") && !fs::exists(options.output)) return;
+    const std::string suffix = ".before-" + timestamp_for_names();
+    const auto move = [&](const fs::path& from, fs::path to) {
+        std::error_code problem;
+        for (int n = 2; fs::exists(to); ++n) to = from.string() + suffix + "-" + std::to_string(n);
+        if (fs::exists(from)) fs::rename(from, to, problem);
+        if (problem)
+            throw ResultsError("cannot move " + from.string() + " to " + to.string() + ": " +
+                               problem.message());
+    };
+    const std::string stem = (folder.parent_path() / folder.filename()).string();
+    move(options.output, stem + suffix + ".csv");
+    move(folder, stem + suffix);
+    log::notice("the old run is kept as " + stem + suffix);
+}
+
+Setting setting_of(const Options& options, const DeviceChoice& choice,
+                   const GpuInventory& inventory, const std::vector<Gpu>& gpus) {
+    Setting setting;
+    setting.isosweep = build_id();
+    setting.isolation = to_name(options.isolation);
+    setting.device = to_name(choice.device);
+    setting.device_warning = choice.warning;
+    setting.gpu = describe_gpus(gpus);
+    setting.driver = inventory.driver;
+    return setting;
+}
+
+/// Refuses to go on with a sweep that was begun with something else.
+void check_same(const Setting& then, const Setting& now, const fs::path& journal) {
+    const auto compare = [&](const char* what, const std::string& was, const std::string& is) {
+        if (was != is)
+            throw UsageError(journal.string() + ": this sweep was begun with " + what + " '" + was +
+                             "', now it is '" + is +
+                             "': go on with the former, or start over with --fresh");
+    };
+    if (then.device == "cuda" && now.gpu.empty())
+        throw EnvironmentError(journal.string() + ": this sweep was begun on " + then.gpu +
+                               ", and there is no GPU now; bring it back, or start over with "
+                               "--fresh");
+    compare("isolation", then.isolation, now.isolation);
+    compare("GPU", then.gpu, now.gpu);
+    compare("driver", then.driver, now.driver);
+    compare("isosweep", then.isosweep, now.isosweep);
+}
+
+WorkerCommand worker_command(const Options& options) {
+    WorkerCommand command;
+    command.argv = worker_argv(options);
+    command.behind_launcher = !options.launcher.empty();
+    command.timeout = options.timeout;
+    command.start_timeout = options.start_timeout;
+    command.kill_grace = options.kill_grace;
+    return command;
+}
+
+/// A cell that failed can be run again alone: cells/KEY/repro.sh asks a worker for just it.
+void write_repro(const fs::path& folder, const PlannedCell& planned, const WorkerCommand& worker,
+                 Device device) {
+    const auto quoted = [](const std::string& text) {
+        std::string result = "'";
+        for (const char c : text) result += c == '\'' ? "'\\''" : std::string(1, c);
+        return result + "'";
+    };
+    Cell cell = planned.cell;
+    if (cell.device != Device::cpu) cell.device = device;
+    const boost::json::object request{
+        {"protocol", 1}, {"nonce", "repro"}, {"cell", to_json(cell)}};
+    std::string script = "#!/bin/sh\n# Runs this cell alone in the foreground: " +
+                         one_line(describe(planned.cell)) + "\ncd " +
+                         quoted(fs::current_path().string()) + " || exit\nprintf '%s\\n' " +
+                         quoted(boost::json::serialize(request)) + " |\n   ";
+    for (const std::string& word : worker.argv) script += " " + quoted(word);
+    const fs::path file = folder / planned.key / "repro.sh";
+    make_folder(file.parent_path());
+    write_atomically(file, script + "\n");
+    std::error_code ignored;  // a script that is not executable can still be run by sh
+    fs::permissions(file, fs::perms::owner_exec | fs::perms::group_exec | fs::perms::others_exec,
+                    fs::perm_options::add, ignored);
+}
+
+}  // namespace
+
+Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(options_.grid)) {
+    const GpuInventory inventory = query_gpus();
+    gpus_ = usable_gpus(inventory, std::getenv("CUDA_VISIBLE_DEVICES"), options_.gpus);
+    DeviceChoice choice = choose_device(plan_, gpus_);
+    settings_.worker = worker_command(options_);
+    settings_.isolation = options_.isolation;
+    settings_.retry = options_.retry;
+    settings_.max_failures =
+        options_.fail_fast ? std::optional<std::int64_t>(1) : options_.max_failures;
+    settings_.cells_folder = options_.folder() / "cells";
+
+    const fs::path folder = options_.folder();
+    make_folder(folder);
+    lock_ = std::make_unique<OutputLock>(folder / "lock");
+    if (options_.fresh) {
+        set_aside(options_);
+        make_folder(folder);
+        lock_ = std::make_unique<OutputLock>(folder / "lock");
+    }
+    make_folder(folder / "logs");
+    log::open(folder / "logs" / ("run-" + timestamp_for_names() + ".log"));
+
+    const fs::path file = folder / "journal.jsonl";
+    journal_ = std::make_unique<Journal>(Journal::open(file));
+    const Setting now = setting_of(options_, choice, inventory, gpus_);
+    if (!journal_->setting()) {
+        journal_->write_header(now);
+    } else {
+        check_same(*journal_->setting(), now, file);
+        // What `device` means was decided when the sweep began.
+        choice.device = from_name<Device>(journal_->setting()->device).value_or(Device::cpu);
+        choice.warning = journal_->setting()->device_warning;
+    }
+    settings_.device = choice.device;
+    settings_.slots = make_slots(options_, plan_, choice.device, gpus_);
+    if (!choice.warning.empty()) log::warning(choice.warning);
+    if (is_debug_build()) log::warning("this is a debug build: what it measures is not worth keeping");
+    log::info("isosweep " + build_id() + ", " + std::to_string(plan_.size()) + " cells, device " +
+              std::string(to_name(choice.device)) + " " + now.gpu);
+}
+
+std::vector<PlannedCell> Sweep::cells_missing() const {
+    std::vector<PlannedCell> cells;
+    for (const PlannedCell& planned : plan_)
+        if (!journal_->history(planned.key).is_done()) cells.push_back(planned);
+    return cells;
+}
+
+std::vector<PlannedCell> Sweep::cells_with(const std::vector<Status>& statuses) const {
+    const Table cells = make_cells_table(plan_, *journal_);
+    std::vector<PlannedCell> chosen;
+    for (std::size_t row = 0; row < plan_.size(); ++row) {
+        const auto status = from_name<Status>(std::get<std::string>(cells.at(row, "status")));
+        if (status && std::find(statuses.begin(), statuses.end(), *status) != statuses.end())
+            chosen.push_back(plan_[row]);
+    }
+    return chosen;
+}
+
+std::size_t Sweep::cells_outside_plan() const {
+    std::unordered_set<std::string> planned;
+    for (const PlannedCell& cell : plan_) planned.insert(cell.key);
+    return static_cast<std::size_t>(
+        std::count_if(journal_->cells().begin(), journal_->cells().end(),
+                      [&](const auto& entry) { return !planned.contains(entry.first); }));
+}
+
+SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
+    // A bad place for the CSV shall be known before hours of measuring, not after.
+    write_csv();
+    if (cells.empty()) return {};
+    become_subreaper();
+    const std::unique_ptr<StatusDisplay> display = make_status_display();
+    log::set_terminal([&](const std::string& line) { display->print(line); });
+    struct Restore {
+        ~Restore() { log::set_terminal({}); }
+    } restore;
+    display->begin(plan_.size(), cells);
+    Scheduler scheduler(settings_, *journal_, *display, [this] { write_csv(); });
+    SweepEnd end;
+    try {
+        end = scheduler.run(cells);
+    } catch (...) {
+        display->end();
+        throw;
+    }
+    display->end();
+    write_csv();
+    for (const PlannedCell& planned : cells) {
+        const auto& recorded = journal_->history(planned.key).recorded;
+        if (recorded && recorded->outcome.status != Status::ok)
+            write_repro(settings_.cells_folder, planned, settings_.worker, settings_.device);
+    }
+    return end;
+}
+
+void Sweep::write_csv() const {
+    const Table table = apply_view(make_cells_table(plan_, *journal_), options_.view);
+    write_atomically(options_.output, to_csv(table));
+}
+
+int run_only(const Options& options) {
+    const std::vector<PlannedCell> plan = make_plan(options.grid);
+    const auto planned = std::find_if(plan.begin(), plan.end(), [&](const PlannedCell& cell) {
+        return cell.key == options.only;
+    });
+    if (planned == plan.end())
+        throw UsageError("--only = '" + options.only +
+                         "': no planned cell has this key; `isosweep plan " +
+                         options.config.string() + "` lists them");
+    const GpuInventory inventory = query_gpus();
+    const std::vector<Gpu> gpus =
+        usable_gpus(inventory, std::getenv("CUDA_VISIBLE_DEVICES"), options.gpus);
+    const DeviceChoice choice = choose_device({*planned}, gpus);
+    if (!choice.warning.empty()) log::warning(choice.warning);
+
+    Cell cell = planned->cell;
+    if (cell.device != Device::cpu) cell.device = choice.device;
+    const Outcome outcome = run_in_foreground(worker_command(options), make_slots(options, {*planned}, choice.device, gpus)[0], cell);
+    std::puts(boost::json::serialize(to_json(outcome)).c_str());
+    return is_failed(outcome.status) ? 1 : 0;
+}
+
+}  // namespace isosweep

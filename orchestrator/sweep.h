@@ -1,0 +1,48 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "orchestrator/files.h"
+#include "orchestrator/journal.h"
+#include "orchestrator/machine.h"
+#include "orchestrator/options.h"
+#include "orchestrator/plan.h"
+#include "orchestrator/scheduler.h"
+
+namespace isosweep {
+
+/// A sweep with its output: lock, journal, plan. Making one takes the lock and checks that the
+/// journal, where there is one, is of the same setting.
+class Sweep {
+  public:
+    /// \throws Failure
+    explicit Sweep(Options options);
+
+    const Options& options() const { return options_; }
+    const std::vector<PlannedCell>& plan() const { return plan_; }
+    const Journal& journal() const { return *journal_; }
+
+    std::vector<PlannedCell> cells_missing() const;
+    std::vector<PlannedCell> cells_with(const std::vector<Status>& statuses) const;
+    std::size_t cells_outside_plan() const;
+
+    /// Runs cells of the plan and keeps the CSV up to date. \throws Failure
+    SweepEnd run(const std::vector<PlannedCell>& cells);
+
+  private:
+    void write_csv() const;
+
+    Options options_;
+    std::vector<PlannedCell> plan_;
+    std::vector<Gpu> gpus_;
+    SweepSettings settings_;
+    std::unique_ptr<OutputLock> lock_;
+    std::unique_ptr<Journal> journal_;
+};
+
+/// Runs the planned cell `options.only` in the foreground: the worker's stderr goes to the terminal,
+/// nothing is recorded. Prints the outcome. \returns the exit code
+int run_only(const Options& options);
+
+}  // namespace isosweep

@@ -1,0 +1,361 @@
+#include "orchestrator/views.h"
+
+#include <isosweep/statistics.h>
+#include <isosweep/text.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+#include <charconv>
+#include <map>
+#include <set>
+#include <optional>
+
+#include "orchestrator/clock.h"
+
+namespace isosweep {
+namespace json = boost::json;
+namespace {
+
+std::optional<Statistics> statistics_of(const json::object& holder, std::string_view name) {
+    const json::value* times = holder.if_contains(name);
+    if (!times || !times->is_array()) return std::nullopt;
+    std::vector<double> samples;
+    for (const json::value& time : times->get_array()) samples.push_back(time.to_number<double>());
+    return summarize(samples);
+}
+
+Value value_of(const std::optional<double>& number) {
+    return number ? Value(*number) : Value(std::monostate{});
+}
+
+/// A JSON scalar as a table's value; texts on one line.
+Value value_of(const json::value& value) {
+    if (value.is_int64()) return value.get_int64();
+    if (value.is_uint64()) return std::to_string(value.get_uint64());
+    if (value.is_double()) return value.get_double();
+    if (value.is_bool()) return std::string(value.get_bool() ? "on" : "off");
+    if (value.is_string()) return one_line(value.get_string());
+    return std::monostate{};
+}
+
+Value value_of(std::int64_t value) { return value; }
+Value value_of(bool value) { return to_text(value); }
+Value value_of(const std::string& value) { return value; }
+Value value_of(const OptionalBytes& value) {
+    return value.bytes == 0 ? Value(std::monostate{}) : Value(value.bytes);
+}
+template <NamedEnum E>
+Value value_of(E value) {
+    return to_text(value);
+}
+
+/// The outcome that a cell's row shows.
+Outcome shown_outcome(const CellHistory& history) {
+    if (history.recorded) return history.recorded->outcome;
+    Outcome outcome;
+    if (history.open && !history.open_here) {
+        outcome.status = Status::interrupted;
+        outcome.message = "the sweep ended before this attempt did";
+    } else if (history.last) {
+        return history.last->outcome;
+    }
+    return outcome;
+}
+
+/// The column `error`: empty, "OOM", or one line of text.
+std::string error_text(const Outcome& outcome) {
+    if (outcome.status == Status::ok) return {};
+    if (outcome.status == Status::oom_gpu || outcome.status == Status::oom_host) return "OOM";
+    return outcome.message.empty() ? std::string(to_name(outcome.status)) : outcome.message;
+}
+
+/// Columns of ours that a worker fills.
+constexpr std::array<std::string_view, 5> filled_by_worker = {
+    "num_params", "peak_allocated_bytes", "peak_reserved_bytes", "requested_bytes", "free_bytes"};
+
+/// Sets what is a scalar in `object` as columns of its own name, but for the names in `ours`.
+void set_scalars(Table& table, const json::object& object, const std::set<std::string>& ours) {
+    for (const auto& member : object) {
+        if (member.value().is_array() || member.value().is_object() || member.value().is_null())
+            continue;
+        const std::string_view name = member.key();
+        const bool may_fill = std::find(filled_by_worker.begin(), filled_by_worker.end(), name) !=
+                              filled_by_worker.end();
+        if (!may_fill && ours.contains(std::string(name))) continue;
+        table.set(name, value_of(member.value()));
+    }
+}
+
+void set_measurement(Table& table, const json::object& measurement) {
+    if (const auto samples = statistics_of(measurement, "samples_ms")) {
+        table.set("mean_time_ms", samples->mean);
+        table.set("std_time_ms", samples->population_std);
+        table.set("cv_percent", value_of(samples->cv_percent()));
+        table.set("sample_std_time_ms", value_of(samples->sample_std));
+        table.set("median_time_ms", samples->median);
+        table.set("min_time_ms", samples->min);
+        table.set("max_time_ms", samples->max);
+    }
+    if (const json::value* warmup = measurement.if_contains("warmup_ms");
+        warmup && warmup->is_array() && !warmup->get_array().empty())
+        table.set("first_step_ms", warmup->get_array().front().to_number<double>());
+    const json::value* phases = measurement.if_contains("phases_ms");
+    if (!phases || !phases->is_object()) return;
+    for (const auto& phase : phases->get_object()) {
+        const auto times = statistics_of(phases->get_object(), phase.key());
+        if (!times) continue;
+        const std::string name(phase.key());
+        table.set(name + "_mean_ms", times->mean);
+        table.set(name + "_std_ms", times->population_std);
+        table.set(name + "_cv_percent", value_of(times->cv_percent()));
+    }
+}
+
+const std::vector<std::string>& first_columns(View view) {
+    static const std::vector<std::string> cells = {
+        "model_size", "context_length", "batch_size",  "warmup_steps", "measure_steps", "pass_type",
+        "num_params", "mean_time_ms",   "std_time_ms", "cv_percent",   "error",         "status"};
+    static const std::vector<std::string> warmup = {
+        "warmup_steps", "mean_time_ms", "std_time_ms", "cv_percent", "difference_to_5_warmup_ms",
+        "difference_to_5_warmup_percent"};
+    static const std::vector<std::string> phases = {
+        "model_size",       "num_params",      "context_length",     "batch_size",
+        "warmup_steps",     "measure_steps",   "forward_mean_ms",    "forward_std_ms",
+        "forward_cv_percent", "backward_mean_ms", "backward_std_ms", "backward_cv_percent",
+        "total_mean_ms",    "backward_forward_ratio", "error"};
+    switch (view) {
+        case View::cells:
+            return cells;
+        case View::warmup:
+            return warmup;
+        case View::phases:
+            return phases;
+    }
+    return cells;
+}
+
+/// A number from a table, which a CSV has as text.
+std::optional<double> number_at(const Table& table, std::size_t row, std::string_view column) {
+    const Value& value = table.at(row, column);
+    if (const auto* number = std::get_if<double>(&value)) return *number;
+    if (const auto* integer = std::get_if<std::int64_t>(&value)) return static_cast<double>(*integer);
+    const auto* text = std::get_if<std::string>(&value);
+    double number = 0;
+    if (!text || text->empty()) return std::nullopt;
+    const auto [end, problem] = std::from_chars(text->data(), text->data() + text->size(), number);
+    if (problem != std::errc{} || end != text->data() + text->size()) return std::nullopt;
+    return number;
+}
+
+std::string text_at(const Table& table, std::size_t row, std::string_view column) {
+    const Value& value = table.at(row, column);
+    if (const auto* text = std::get_if<std::string>(&value)) return *text;
+    if (const auto* integer = std::get_if<std::int64_t>(&value)) return std::to_string(*integer);
+    if (const auto* number = std::get_if<double>(&value)) return format_exact(*number);
+    return {};
+}
+
+/// The columns that say what was measured: a cell's fields but its dimensions, and custom axes,
+/// which a CSV has between `replicate` and the figures.
+std::vector<std::string> axis_columns(const Table& table) {
+    std::vector<std::string> names;
+    const Cell defaults;
+    for_each_field(defaults, [&](const Field& field, const auto&) {
+        if (field.kind != FieldKind::dimension) names.emplace_back(field.name);
+    });
+    const std::vector<std::string>& columns = table.columns();
+    for (auto at = std::find(columns.begin(), columns.end(), "replicate"); at != columns.end() &&
+                                                                           ++at != columns.end();) {
+        if (*at == "sample_std_time_ms") break;
+        names.push_back(*at);
+    }
+    return names;
+}
+
+bool varies(const Table& table, const std::string& column) {
+    for (std::size_t row = 1; row < table.row_count(); ++row)
+        if (text_at(table, row, column) != text_at(table, 0, column)) return true;
+    return false;
+}
+
+/// The fields of a row's cell but `left_out`, as one text: equal for cells that differ in it alone.
+std::string cell_without(const Table& table, std::size_t row, std::string_view left_out) {
+    std::string text;
+    for (const std::string& column : axis_columns(table))
+        if (column != left_out) text += text_at(table, row, column) + "\n";
+    return text;
+}
+
+void copy_row(Table& to, const Table& from, std::size_t row) {
+    to.add_row();
+    for (const std::string& column : from.columns()) to.set(column, from.at(row, column));
+}
+
+Table warmup_view(const Table& cells) {
+    std::map<std::string, double> after_5;
+    for (std::size_t row = 0; row < cells.row_count(); ++row)
+        if (const auto mean = number_at(cells, row, "mean_time_ms");
+            mean && text_at(cells, row, "warmup_steps") == "5")
+            after_5[cell_without(cells, row, "warmup_steps")] = *mean;
+    Table table;
+    for (const std::string& column : first_columns(View::warmup)) table.add_column(column);
+    for (std::size_t row = 0; row < cells.row_count(); ++row) {
+        copy_row(table, cells, row);
+        const auto mean = number_at(cells, row, "mean_time_ms");
+        const auto reference = after_5.find(cell_without(cells, row, "warmup_steps"));
+        if (!mean || reference == after_5.end()) continue;
+        table.set("difference_to_5_warmup_ms", *mean - reference->second);
+        table.set("difference_to_5_warmup_percent", 100 * (*mean / reference->second - 1));
+    }
+    return table;
+}
+
+Table phases_view(const Table& cells) {
+    Table table;
+    for (const std::string& column : first_columns(View::phases)) table.add_column(column);
+    for (std::size_t row = 0; row < cells.row_count(); ++row) {
+        if (text_at(cells, row, "pass_type") != "forward_backward") continue;
+        copy_row(table, cells, row);
+        const auto forward = number_at(cells, row, "forward_mean_ms");
+        const auto backward = number_at(cells, row, "backward_mean_ms");
+        if (!forward || !backward) continue;
+        table.set("total_mean_ms", *forward + *backward);
+        table.set("backward_forward_ratio", *backward / *forward);
+    }
+    return table;
+}
+
+}  // namespace
+
+Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& journal) {
+    const Setting setting = journal.setting().value_or(Setting{});
+    Table table;
+    std::set<std::string> ours;  // columns that no worker may take for something else
+    for (const std::string& column : first_columns(View::cells)) table.add_column(column);
+    for (const PlannedCell& planned : plan) {
+        const CellHistory& history = journal.history(planned.key);
+        const Outcome outcome = shown_outcome(history);
+        const Attempt* const attempt = history.recorded ? &*history.recorded
+                                       : history.last   ? &*history.last
+                                                        : nullptr;
+        table.add_row();
+        table.set("error", error_text(outcome));
+        table.set("status", to_text(outcome.status));
+        table.set("key", planned.key);
+        Cell cell = planned.cell;
+        if (cell.device != Device::cpu && !setting.device.empty())
+            cell.device = from_name<Device>(setting.device).value_or(cell.device);
+        for_each_field(cell, [&](const Field& field, const auto& value) {
+            table.set(field.name, value_of(value));
+        });
+        for (const auto& [name, value] : cell.custom) table.set(name, value_of(value));
+        for (const char* column : {"sample_std_time_ms", "median_time_ms", "min_time_ms",
+                                   "max_time_ms", "first_step_ms", "tokens_per_s"})
+            table.add_column(column);
+        set_measurement(table, outcome.measurement);
+        if (const auto median = number_at(table, table.row_count() - 1, "median_time_ms"))
+            table.set("tokens_per_s",
+                      1e3 * static_cast<double>(cell.batch_size * cell.context_length) / *median);
+        for (const char* column :
+             {"forward_mean_ms", "forward_std_ms", "forward_cv_percent", "backward_mean_ms",
+              "backward_std_ms", "backward_cv_percent", "optimizer_mean_ms", "optimizer_std_ms",
+              "optimizer_cv_percent", "peak_allocated_bytes", "peak_reserved_bytes",
+              "requested_bytes", "free_bytes"})
+            table.add_column(column);
+        table.set("phase", outcome.phase);
+        table.set("exit_code", outcome.exit_code ? Value(std::int64_t{*outcome.exit_code})
+                                                 : Value(std::monostate{}));
+        table.set("signal", outcome.signal);
+        table.set("flags", join(outcome.flags, " "));
+        table.set("noise_lines", outcome.noise_lines);
+        table.set("message", outcome.message);
+        table.set("warning", setting.device_warning);
+        table.set("attempts", std::int64_t{history.attempts});
+        table.set("failed_attempts", std::int64_t{history.failures});
+        table.set("isolation", setting.isolation);
+        table.set("gpu", setting.gpu);
+        table.set("driver", setting.driver);
+        table.set("torch", setting.torch.value_or(""));
+        table.set("worker_build", setting.worker.value_or(""));
+        table.set("isosweep_build", setting.isosweep);
+        for (const char* column : {"gpu_uuid", "started_at", "elapsed_ms", "attempt"})
+            table.add_column(column);
+        if (attempt) {
+            if (const WorkerRecord* worker = journal.worker(attempt->token))
+                table.set("gpu_uuid", worker->gpu_uuid);
+            table.set("started_at", format_utc(attempt->start_ms));
+            table.set("elapsed_ms", attempt->elapsed_ms);
+            table.set("attempt", std::int64_t{attempt->number});
+        }
+        if (table.row_count() == 1) ours.insert(table.columns().begin(), table.columns().end());
+        set_scalars(table, outcome.measurement, ours);
+        set_scalars(table, outcome.error, ours);
+    }
+    return table;
+}
+
+Table apply_view(const Table& cells, View view) {
+    switch (view) {
+        case View::cells:
+            return cells.with_first(first_columns(view));
+        case View::warmup:
+            return warmup_view(cells);
+        case View::phases:
+            return phases_view(cells);
+    }
+    return cells;
+}
+
+std::vector<ShownColumn> shown_columns(View view, const Table& table) {
+    const std::vector<ShownColumn> times = {{"mean_time_ms", "mean ms"},
+                                            {"std_time_ms", "std ms"},
+                                            {"cv_percent", "cv %", 2}};
+    std::vector<ShownColumn> shown = {{"model_size", "size"},
+                                      {"context_length", "context"},
+                                      {"batch_size", "batch"},
+                                      {"pass_type", "pass"}};
+    const auto add = [&](const std::vector<ShownColumn>& columns) {
+        shown.insert(shown.end(), columns.begin(), columns.end());
+    };
+    const std::size_t first_own = shown.size();
+    for (const std::string& column : axis_columns(table)) {
+        const bool known = std::any_of(shown.begin(), shown.end(), [&](const ShownColumn& one) {
+            return one.column == column;
+        });
+        if (!known && varies(table, column)) shown.push_back({column, replace_all(column, '_', ' ')});
+    }
+    switch (view) {
+        case View::cells:
+            add({{"num_params", "parameters"}});
+            add(times);
+            add({{"tokens_per_s", "tokens/s", 0}, {"peak_allocated_bytes", "peak bytes"}});
+            break;
+        case View::warmup:
+            shown.erase(std::remove_if(shown.begin() + static_cast<std::ptrdiff_t>(first_own),
+                                       shown.end(),
+                                       [](const ShownColumn& one) {
+                                           return one.column == "warmup_steps";
+                                       }),
+                        shown.end());
+            add({{"warmup_steps", "warm-up"}});
+            add(times);
+            add({{"difference_to_5_warmup_ms", "to 5, ms"},
+                 {"difference_to_5_warmup_percent", "to 5, %", 2}});
+            break;
+        case View::phases:
+            add({{"num_params", "parameters"},
+                 {"forward_mean_ms", "forward ms"},
+                 {"forward_std_ms", "std"},
+                 {"backward_mean_ms", "backward ms"},
+                 {"backward_std_ms", "std"},
+                 {"total_mean_ms", "total ms"},
+                 {"backward_forward_ratio", "bwd/fwd", 2}});
+            break;
+    }
+    add({{"status", "status"}, {"flags", "flags"}, {"error", "error"}});
+    return shown;
+}
+
+}  // namespace isosweep

@@ -1,0 +1,230 @@
+#include "orchestrator/worker_session.h"
+
+#include <isosweep/protocol.h>
+#include <signal.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <type_traits>
+
+#include "orchestrator/errors.h"
+
+namespace isosweep {
+namespace asio = boost::asio;
+using std::chrono::milliseconds;
+
+WorkerSession::WorkerSession(asio::io_context& io, const WorkerCommand& command, Hooks hooks)
+    : io_(io), command_(command), hooks_(std::move(hooks)), deadline_(io), grace_(io) {}
+
+void WorkerSession::start(Job job, const std::vector<std::string>& environment) {
+    job_ = std::move(job);
+    log_.emplace(job_->log, command_.stderr_to_terminal);
+    seen_.behind_launcher = command_.behind_launcher;
+    const auto self = shared_from_this();
+    try {
+        process_ = Process::spawn(
+            io_, command_.argv, environment,
+            {.on_stdout = [self](std::string_view bytes) { self->on_stdout(bytes); },
+             .on_stderr = [self](std::string_view bytes) { self->log_->write(bytes); },
+             .on_stdout_end = [self] { self->on_stdout_end(); },
+             .on_end = [self](const ProcessEnd& end) { self->on_process_end(end); }});
+    } catch (const Failure&) {
+        throw;
+    } catch (const std::exception& problem) {
+        seen_.spawn_error = problem.what();
+        ended_ = true;
+        asio::post(io_, [self] {
+            self->end_attempt();
+            self->hooks_.on_end();
+        });
+        return;
+    }
+    hooks_.on_spawn(*process_);
+    // A launcher may queue for hours.
+    if (!command_.behind_launcher)
+        limit(deadline_, command_.start_timeout,
+              [this] { kill_politely(KilledFor::no_hello, command_.start_timeout); });
+}
+
+void WorkerSession::abort() {
+    if (ended_ || !process_) return;
+    kill_now(KilledFor::user, {});
+}
+
+void WorkerSession::on_stdout(std::string_view bytes) {
+    while (!bytes.empty()) {
+        const auto newline = bytes.find('\n');
+        const std::string_view part = bytes.substr(0, newline);
+        if (!skipping_line_) line_ += part;
+        if (line_.size() > protocol::max_line_bytes && !skipping_line_) {
+            skipping_line_ = true;  // keep reading, or the worker would block on a full pipe
+            on_broken_line("a line of more than 16 MiB");
+            line_.clear();
+        }
+        if (newline == std::string_view::npos) return;
+        if (!skipping_line_) on_line(line_);
+        skipping_line_ = false;
+        line_.clear();
+        bytes.remove_prefix(newline + 1);
+    }
+}
+
+void WorkerSession::on_line(std::string_view line) {
+    const protocol::Reply reply =
+        protocol::parse_reply(line, job_ && said_hello_ ? job_->nonce : std::string());
+    const auto is_ours = [&](const std::string& nonce) {
+        return said_hello_ && job_ && nonce == job_->nonce;
+    };
+    std::visit(
+        [&](const auto& event) {
+            using Event = std::decay_t<decltype(event)>;
+            if constexpr (std::is_same_v<Event, protocol::Hello>) {
+                if (said_hello_) return on_noise(line);
+                if (event.protocol != protocol::version)
+                    throw EnvironmentError(
+                        "the worker " + command_.argv.at(command_.argv.size() - 2) +
+                        " speaks protocol " + std::to_string(event.protocol) +
+                        ", this program speaks " + std::to_string(protocol::version) +
+                        "; use a worker of the same version");
+                said_hello_ = seen_.hello = true;
+                deadline_.expires_at(Timer::time_point::max());
+                // Nothing to ask a worker that we are already ending.
+                if (seen_.killed_for != KilledFor::nothing) return;
+                hooks_.on_hello(event.facts);
+                send_request();
+            } else if constexpr (std::is_same_v<Event, protocol::Phase>) {
+                if (!is_ours(event.nonce)) return on_noise(line);
+                seen_.taken = true;
+                seen_.phase = event.phase;
+                hooks_.on_phase(*job_, event.phase);
+            } else if constexpr (std::is_same_v<Event, protocol::Result>) {
+                if (!is_ours(event.nonce)) return on_noise(line);
+                seen_.taken = true;
+                on_result(protocol::check_result(event.line, job_->cell));
+            } else if constexpr (std::is_same_v<Event, protocol::Malformed>) {
+                if (!is_ours(event.nonce) && !(event.nonce.empty() && !said_hello_))
+                    return on_noise(line);
+                seen_.taken = seen_.taken || is_ours(event.nonce);
+                on_broken_line(event.reason);
+            } else {
+                static_assert(std::is_same_v<Event, protocol::Noise>);
+                on_noise(line);
+            }
+        },
+        reply);
+}
+
+void WorkerSession::send_request() {
+    seen_.hello = true;
+    process_->write(protocol::request_line({job_->nonce, job_->cell}));
+    // A worker that gets just one request ends by itself when its input does.
+    if (!hooks_.has_next_job) process_->close_stdin();
+    limit(deadline_, command_.timeout,
+          [this] { kill_politely(KilledFor::no_result, command_.timeout); });
+}
+
+void WorkerSession::on_result(Outcome outcome) {
+    const bool is_first = seen_.results.empty();
+    // An answer that comes after its time is up does not count.
+    if (is_first && seen_.killed_for != KilledFor::nothing) return;
+    seen_.results.push_back(std::move(outcome));
+    if (!is_first) return;
+    deadline_.expires_at(Timer::time_point::max());
+    // A second result in the same bytes shall be seen before the first counts as final.
+    asio::post(io_, [self = shared_from_this()] { self->after_result(); });
+}
+
+void WorkerSession::after_result() {
+    if (ended_ || seen_.killed_for != KilledFor::nothing || retiring_) return;
+    const Status status = seen_.results.front().status;
+    const bool trusted = seen_.results.size() == 1 && seen_.broken_line.empty() &&
+                         status != Status::invalid_result && status != Status::crash;
+    if (trusted && hooks_.has_next_job && hooks_.has_next_job()) {
+        // A result is final when the next request is written; the last one's, when the worker ends.
+        end_attempt();
+        job_ = hooks_.next_job();
+        if (job_) {
+            log_.emplace(job_->log, command_.stderr_to_terminal);
+            seen_ = Evidence{};
+            seen_.reused = true;
+            seen_.behind_launcher = command_.behind_launcher;
+            send_request();
+            return;
+        }
+    }
+    retiring_ = true;
+    process_->close_stdin();
+    limit(grace_, command_.kill_grace,
+          [this] { kill_now(KilledFor::no_exit, command_.kill_grace); });
+}
+
+void WorkerSession::on_broken_line(std::string reason) {
+    if (seen_.broken_line.empty()) seen_.broken_line = std::move(reason);
+    if (retiring_) return;
+    retiring_ = true;
+    deadline_.expires_at(Timer::time_point::max());
+    process_->close_stdin();
+    limit(grace_, command_.kill_grace,
+          [this] { kill_now(KilledFor::bad_result, command_.kill_grace); });
+}
+
+void WorkerSession::on_noise(std::string_view line) {
+    ++seen_.noise_lines;
+    log_->write(std::string(line) + "\n");
+}
+
+void WorkerSession::on_stdout_end() {
+    if (!line_.empty() && !skipping_line_) {
+        seen_.partial_line = true;
+        log_->write(line_ + "\n");
+    }
+    if (!seen_.results.empty() || retiring_ || seen_.killed_for != KilledFor::nothing) return;
+    // Most often it is ending just now; who closes stdout and lives on can never answer.
+    limit(grace_, command_.kill_grace,
+          [this] { kill_now(KilledFor::stdout_closed, command_.kill_grace); });
+}
+
+void WorkerSession::on_process_end(const ProcessEnd& end) {
+    seen_.end = end;
+    deadline_.cancel();
+    grace_.cancel();
+    ended_ = true;
+    end_attempt();
+    hooks_.on_end();
+}
+
+void WorkerSession::end_attempt() {
+    if (!job_) return;
+    seen_.last_words = log_->last_words();
+    log_->close();
+    const Job job = *std::exchange(job_, std::nullopt);
+    hooks_.on_attempt_end(job, seen_);
+}
+
+void WorkerSession::limit(Timer& timer, milliseconds after, std::function<void()> then) {
+    timer.expires_after(after);
+    // A wait that was over before it could be cancelled speaks of a job that is done.
+    timer.async_wait([self = shared_from_this(), then = std::move(then), &timer,
+                      expiry = timer.expiry()](const boost::system::error_code& problem) {
+        if (!problem && !self->ended_ && timer.expiry() == expiry) then();
+    });
+}
+
+void WorkerSession::kill_politely(KilledFor reason, milliseconds limit_of_reason) {
+    if (seen_.killed_for != KilledFor::nothing) return;
+    seen_.killed_for = reason;
+    seen_.limit = limit_of_reason;
+    process_->signal_group(SIGTERM);
+    limit(grace_, command_.kill_grace, [this] { process_->signal_group(SIGKILL); });
+}
+
+void WorkerSession::kill_now(KilledFor reason, milliseconds limit_of_reason) {
+    // What already decides the outcome stays the reason.
+    if (seen_.killed_for == KilledFor::nothing) {
+        seen_.killed_for = reason;
+        seen_.limit = limit_of_reason;
+    }
+    process_->signal_group(SIGKILL);
+}
+
+}  // namespace isosweep

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <boost/json/object.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "orchestrator/cell_log.h"
+#include "orchestrator/evidence.h"
+#include "orchestrator/process.h"
+
+namespace isosweep {
+
+/// One attempt at a cell, as a worker gets it.
+struct Job {
+    std::string key;
+    std::string nonce;
+    int attempt = 1;
+    boost::json::object cell;   ///< as the request carries it
+    std::filesystem::path log;  ///< where what the worker prints goes
+};
+
+/// How workers are started, fed and ended; the same for all of a sweep.
+struct WorkerCommand {
+    std::vector<std::string> argv;  ///< launcher, worker, "--serve"
+    bool behind_launcher = false;
+    std::chrono::milliseconds timeout{};
+    std::chrono::milliseconds start_timeout{};
+    std::chrono::milliseconds kill_grace{};
+    bool stderr_to_terminal = false;
+};
+
+/// One worker from its spawn to its end, speaking the protocol: it answers one job after another
+/// and is ended when there is none, when it breaks the protocol or when it takes too long.
+///
+/// Usage: `start` once; then the hooks tell what happens, `on_attempt_end` once for each job and
+/// `on_end` once, last.
+class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
+  public:
+    struct Hooks {
+        /// The process runs.
+        std::function<void(const Process&)> on_spawn;
+        /// Its hello, before it gets a request. An exception ends the sweep.
+        std::function<void(const boost::json::object& facts)> on_hello;
+        /// A sign of life.
+        std::function<void(const Job&, std::string_view phase)> on_phase;
+        /// The attempt is over.
+        std::function<void(const Job&, const Evidence&)> on_attempt_end;
+        /// Whether another job waits for this worker; absent where it gets just one.
+        std::function<bool()> has_next_job;
+        /// That job, after the end of the one before was told.
+        std::function<std::optional<Job>()> next_job;
+        /// The process is gone and every attempt told.
+        std::function<void()> on_end;
+    };
+
+    WorkerSession(boost::asio::io_context& io, const WorkerCommand& command, Hooks hooks);
+
+    /// Starts a worker for `job`. What goes wrong is told through the hooks.
+    void start(Job job, const std::vector<std::string>& environment);
+
+    /// Kills the worker now; its job ends as interrupted.
+    void abort();
+
+  private:
+    using Timer = boost::asio::steady_timer;
+
+    void on_stdout(std::string_view bytes);
+    void on_line(std::string_view line);
+    void on_result(Outcome outcome);
+    void on_broken_line(std::string reason);
+    void on_noise(std::string_view line);
+    void on_stdout_end();
+    void on_process_end(const ProcessEnd& end);
+    void send_request();
+    void after_result();
+    void end_attempt();
+    void limit(Timer& timer, std::chrono::milliseconds after, std::function<void()> then);
+    void kill_politely(KilledFor reason, std::chrono::milliseconds limit);
+    void kill_now(KilledFor reason, std::chrono::milliseconds limit);
+
+    boost::asio::io_context& io_;
+    const WorkerCommand& command_;
+    Hooks hooks_;
+    std::shared_ptr<Process> process_;
+    std::optional<Job> job_;  ///< the job at hand; none before the first and after the last
+    std::optional<CellLog> log_;
+    Evidence seen_;
+    std::string line_;            ///< the line that is being received
+    bool skipping_line_ = false;  ///< it is too long and already told
+    bool said_hello_ = false;
+    bool retiring_ = false;  ///< gets no further job
+    bool ended_ = false;
+    Timer deadline_;
+    Timer grace_;
+};
+
+}  // namespace isosweep
