@@ -7,6 +7,10 @@ if(Boost_VERSION_MINOR GREATER_EQUAL 86)
 endif()
 find_package(Threads REQUIRED)
 find_package(spdlog REQUIRED)
+# The distributions' spdlog names the shared fmt; the headers alone do as well.
+get_target_property(isosweep_spdlog_links spdlog::spdlog_header_only INTERFACE_LINK_LIBRARIES)
+list(TRANSFORM isosweep_spdlog_links REPLACE "^fmt::fmt$" "fmt::fmt-header-only")
+set_target_properties(spdlog::spdlog_header_only PROPERTIES INTERFACE_LINK_LIBRARIES "${isosweep_spdlog_links}")
 
 # Vince La's CSV Parser. PyPI's fastpycsv is its own release; `make setup` unpacks it into .deps/.
 set(ISOSWEEP_CSV_DIR ${PROJECT_SOURCE_DIR}/.deps/fastpycsv-5.6.0 CACHE PATH "CSV Parser's source")

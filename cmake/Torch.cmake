@@ -173,9 +173,9 @@ target_include_directories(isosweep_torch INTERFACE
     ${ISOSWEEP_TORCH_DIR}/include ${ISOSWEEP_TORCH_DIR}/include/torch/csrc/api/include ${isosweep_cuda_includes})
 target_compile_definitions(isosweep_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
 target_compile_features(isosweep_torch INTERFACE cxx_std_17)
-# A RUNPATH, which LD_LIBRARY_PATH overrides: on another machine that names its torch/lib.
-target_link_options(isosweep_torch INTERFACE
-    -Wl,--enable-new-dtags -Wl,-rpath,${ISOSWEEP_TORCH_DIR}/lib)
+# CMake gives programs the path of torch/lib. As a RUNPATH, so that LD_LIBRARY_PATH, which on another
+# machine names its torch/lib, comes first.
+target_link_options(isosweep_torch INTERFACE -Wl,--enable-new-dtags)
 foreach(dir IN LISTS isosweep_cuda_lib_dirs)
     get_filename_component(dir ${dir} REALPATH)
     target_link_options(isosweep_torch INTERFACE -Wl,-rpath-link,${dir})
