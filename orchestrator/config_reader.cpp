@@ -3,8 +3,8 @@
 #include <isosweep/text.h>
 
 #include <fstream>
+#include <iterator>
 #include <map>
-#include <sstream>
 
 #include "orchestrator/errors.h"
 
@@ -31,12 +31,12 @@ std::string_view without_comment(std::string_view line) {
 
 std::vector<ConfigEntry> read_config(const std::filesystem::path& file) {
     std::ifstream stream(file);
-    std::ostringstream text;
-    if (std::filesystem::is_directory(file) || !(stream && text << stream.rdbuf()))
+    const std::string text{std::istreambuf_iterator<char>(stream), {}};
+    if (std::filesystem::is_directory(file) || !stream)
         throw UsageError(file.string() +
                          ": cannot read the config; is the path right? It is relative to " +
                          std::filesystem::current_path().string());
-    return parse_config(text.str(), file.string());
+    return parse_config(text, file.string());
 }
 
 std::vector<ConfigEntry> parse_config(std::string_view text, const std::string& name) {

@@ -1,0 +1,180 @@
+// A worker that misbehaves on request: the cell's custom axis `behaviour` says how, as a word with
+// up to one argument behind a ':' ("crash:11"). It speaks the protocol of docs/PROTOCOL.md and uses
+// no Torch. The folder FAKE_WORKER_DIR, where set, keeps a line per request it answered.
+
+#include <fcntl.h>
+#include <isosweep/protocol.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <thread>
+
+namespace {
+
+namespace json = boost::json;
+namespace protocol = isosweep::protocol;
+
+void say(const std::string& bytes) {
+    std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+    std::fflush(stdout);
+}
+
+void sleep_ms(int milliseconds) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+}
+
+[[noreturn]] void sleep_for_ever() {
+    while (true) sleep_ms(1000);
+}
+
+json::object measurement(const json::object& cell) {
+    json::array warmup;
+    json::array samples;
+    json::array forward;
+    json::array backward;
+    for (std::int64_t i = 0; i < cell.at("warmup_steps").as_int64(); ++i) warmup.emplace_back(9.5);
+    for (std::int64_t i = 0; i < cell.at("measure_steps").as_int64(); ++i) {
+        samples.emplace_back(1.5 + 0.25 * static_cast<double>(i % 2));
+        forward.emplace_back(0.5);
+        backward.emplace_back(1.0);
+    }
+    json::object result{{"num_params", 42}, {"warmup_ms", warmup}, {"samples_ms", samples}};
+    if (cell.at("pass_type") == "forward_backward")
+        result["phases_ms"] = {{"forward", forward}, {"backward", backward}};
+    return result;
+}
+
+/// Whether this is the first time that the cell is asked for, over all processes.
+bool is_first_time(const std::string& nonce_free_name) {
+    const char* const folder = std::getenv("FAKE_WORKER_DIR");
+    const std::string file = std::string(folder ? folder : "/tmp") + "/seen-" + nonce_free_name;
+    const int fd = ::open(file.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+    if (fd >= 0) ::close(fd);
+    return fd >= 0;
+}
+
+void count_answer(const std::string& behaviour) {
+    if (const char* const folder = std::getenv("FAKE_WORKER_DIR"))
+        std::ofstream(std::string(folder) + "/answered", std::ios::app) << behaviour << "\n";
+}
+
+void answer(const protocol::Request& request) {
+    const json::value* value = request.cell.if_contains("behaviour");
+    const std::string text = value ? std::string(value->as_string()) : "ok";
+    const std::string behaviour = text.substr(0, text.find(':'));
+    const std::string argument =
+        text.find(':') == std::string::npos ? "" : text.substr(text.find(':') + 1);
+    const std::string& nonce = request.nonce;
+    const std::string ok = protocol::ok_line(nonce, measurement(request.cell));
+    const auto number = [&](int otherwise) { return argument.empty() ? otherwise : std::stoi(argument); };
+
+    if (behaviour == "crash_untaken") ::raise(SIGSEGV);
+    if (behaviour == "exit_untaken") ::_exit(7);
+    if (behaviour == "silent") sleep_for_ever();
+    say(protocol::phase_line(nonce, "build"));
+    say(protocol::phase_line(nonce, "measure"));
+
+    if (behaviour == "slow") sleep_ms(number(300));
+    if (behaviour == "crash") ::raise(number(SIGSEGV));
+    if (behaviour == "crash_once" && is_first_time(text)) ::raise(SIGSEGV);
+    if (behaviour == "exit") ::_exit(number(0));
+    if (behaviour == "hang") sleep_for_ever();
+    if (behaviour == "ignore_term") {
+        ::signal(SIGTERM, SIG_IGN);
+        sleep_for_ever();
+    }
+    if (behaviour == "close_stdout") {
+        ::close(STDOUT_FILENO);
+        sleep_for_ever();
+    }
+    if (behaviour == "grandchild") {
+        // It leaves the group's leader, keeps our pipes, and would live for ever.
+        if (::fork() == 0) sleep_for_ever();
+    }
+    if (behaviour == "garbage") say("some library says hello\n{\"event\":\"result\"}\n\x01\xff\n");
+    if (behaviour == "chatty") {
+        const std::string line(1000, 'x');
+        for (int i = 0; i < 3000; ++i) std::fprintf(stderr, "%d %s\n", i, line.c_str());
+    }
+    if (behaviour == "half_line") {
+        say(ok.substr(0, ok.size() / 2));
+        ::_exit(0);
+    }
+    if (behaviour == "half_line_crash") {
+        say(ok.substr(0, ok.size() / 2));
+        ::raise(SIGKILL);
+    }
+    if (behaviour == "huge_line") {
+        const std::string part(1 << 20, 'y');
+        for (int i = 0; i < 17; ++i) say(part);
+        say("\n");
+    }
+    if (behaviour == "noise_half_line") {
+        say(ok);
+        say("no end");
+        ::_exit(0);
+    }
+    if (behaviour == "report") {
+        say(protocol::failure_line(nonce, *isosweep::from_name<isosweep::Status>(argument),
+                                   {{"phase", "backward"},
+                                    {"message", "told to"},
+                                    {"requested_bytes", 1024}}));
+        count_answer(text);
+        return;
+    }
+    json::object changed = measurement(request.cell);
+    if (behaviour == "nan") {
+        say("{\"event\":\"result\",\"nonce\":\"" + nonce +
+            "\",\"status\":\"ok\",\"measurement\":{\"samples_ms\":[NaN]}}\n");
+        return;
+    }
+    if (behaviour == "negative") changed["samples_ms"].as_array()[0] = -1.0;
+    if (behaviour == "zero") changed["samples_ms"].as_array()[0] = 0;
+    if (behaviour == "too_few") changed["samples_ms"].as_array().pop_back();
+    if (behaviour == "no_samples") changed.erase("samples_ms");
+    if (behaviour == "unknown_status") {
+        say("{\"event\":\"result\",\"nonce\":\"" + nonce + "\",\"status\":\"fine\"}\n");
+        return;
+    }
+    if (behaviour == "other_nonce") say(protocol::ok_line("somebody-else", changed));
+    if (behaviour == "gpu") changed["gpu_seen"] = std::getenv("CUDA_VISIBLE_DEVICES")
+                                                      ? std::getenv("CUDA_VISIBLE_DEVICES")
+                                                      : "none";
+    // Two at once: a second one that comes after the next request would be noise by then.
+    say(protocol::ok_line(nonce, changed) + (behaviour == "result_twice" ? ok : ""));
+    count_answer(text);
+    if (behaviour == "result_then_crash") ::raise(SIGSEGV);
+    if (behaviour == "result_then_exit") ::_exit(3);
+    if (behaviour == "result_then_hang") {
+        ::signal(SIGTERM, SIG_IGN);
+        sleep_for_ever();
+    }
+}
+
+}  // namespace
+
+int main() {
+    const char* const start = std::getenv("FAKE_WORKER_START");
+    const std::string how = start ? start : "";
+    if (how == "no_hello") sleep_for_ever();
+    if (how == "dies") {
+        std::fputs("cannot find a library\n", stderr);
+        return 127;
+    }
+    if (how == "protocol_2")
+        say("{\"event\":\"hello\",\"protocol\":2}\n");
+    else
+        say(protocol::hello_line({{"pid", ::getpid()},
+                                  {"torch", ""},
+                                  {"build", how.empty() ? "fake" : how}}));
+    std::string line;
+    while (std::getline(std::cin, line)) answer(protocol::parse_request(line));
+}

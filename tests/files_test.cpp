@@ -1,0 +1,76 @@
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <isosweep/text.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "orchestrator/cell_log.h"
+#include "orchestrator/errors.h"
+#include "orchestrator/files.h"
+#include "temp_folder.h"
+
+using namespace isosweep;
+using isosweep::tests::file_contents;
+using isosweep::tests::TempFolder;
+
+TEST_CASE("a file is replaced whole, and a place that cannot be written is named") {
+    const TempFolder folder;
+    write_atomically(folder / "a.csv", "one\n");
+    write_atomically(folder / "a.csv", "two\n");
+    CHECK(file_contents(folder / "a.csv") == "two\n");
+    CHECK_FALSE(std::filesystem::exists(folder / ".a.csv.tmp"));
+    CHECK_THROWS_WITH_AS(write_atomically("/proc/none/a.csv", ""),
+                         "cannot write /proc/none/.a.csv.tmp: No such file or directory",
+                         ResultsError);
+    tests::write_file(folder / "file", "");
+    CHECK_THROWS_AS(make_folder(folder / "file" / "below"), ResultsError);
+}
+
+TEST_CASE("a lock keeps others out, names its holder, and goes with its process") {
+    const TempFolder folder;
+    CHECK_FALSE(OutputLock::is_held(folder / "lock"));
+    {
+        const OutputLock lock(folder / "lock");
+        CHECK(OutputLock::is_held(folder / "lock"));
+        try {
+            const OutputLock second(folder / "lock");
+            FAIL("two locks");
+        } catch (const LockedError& error) {
+            const std::string text = error.what();
+            CHECK(text.find("pid " + std::to_string(::getpid()) + " on ") != std::string::npos);
+            CHECK(text.find("another run holds " + folder.path().string()) == 0);
+        }
+    }
+    CHECK_FALSE(OutputLock::is_held(folder / "lock"));
+    if (const pid_t child = ::fork(); child == 0) {
+        const OutputLock lock(folder / "lock");
+        ::_exit(0);  // no destructor runs, as after a SIGKILL
+    } else {
+        ::waitpid(child, nullptr, 0);
+    }
+    CHECK_FALSE(OutputLock::is_held(folder / "lock"));
+    const OutputLock again(folder / "lock");
+}
+
+TEST_CASE("a long log keeps its head and its tail") {
+    const TempFolder folder;
+    CellLog log(folder / "cell/attempt-1.log");
+    log.write("first line\n");
+    const std::string filler(100'000, 'x');
+    for (int i = 0; i < 40; ++i) log.write(filler);
+    log.write("\nlast\n\nline\n");
+    CHECK(log.last_words().ends_with("x... | last | line"));
+    log.close();
+    const std::string text = file_contents(folder / "cell/attempt-1.log");
+    CHECK(text.size() < 2 * CellLog::head_bytes + 100);
+    CHECK(text.starts_with("first line\n"));
+    CHECK(text.ends_with("\nlast\n\nline\n"));
+    CHECK(text.find(" bytes left out ...]\n") != std::string::npos);
+}
+
+TEST_CASE("a quiet worker leaves no log") {
+    const TempFolder folder;
+    CellLog log(folder / "cell/attempt-1.log");
+    log.close();
+    CHECK_FALSE(std::filesystem::exists(folder / "cell"));
+}

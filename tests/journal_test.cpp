@@ -1,0 +1,139 @@
+#include <doctest/doctest.h>
+
+#include "orchestrator/errors.h"
+#include "orchestrator/journal.h"
+#include "temp_folder.h"
+
+using namespace isosweep;
+using isosweep::tests::file_contents;
+using isosweep::tests::TempFolder;
+using isosweep::tests::write_file;
+
+namespace {
+
+Setting setting() {
+    Setting one;
+    one.isosweep = "0.1";
+    one.isolation = "process";
+    one.device = "cpu";
+    return one;
+}
+
+Attempt attempt(int number, Status status, Decision decision = Decision::record) {
+    Attempt one;
+    one.number = number;
+    one.decision = decision;
+    one.outcome.status = status;
+    one.outcome.message = status == Status::ok ? "" : "why";
+    one.token = "t";
+    if (status == Status::ok) one.outcome.measurement = {{"samples_ms", {1.1, 2.2}}};
+    return one;
+}
+
+void write_sample(const std::filesystem::path& file) {
+    Journal journal = Journal::open(file);
+    journal.write_header(setting());
+    journal.write_hello({{"event", "hello"}, {"torch", "2.11.0"}, {"build", "b"}});
+    journal.write_start("k1", 1, "n1", "t", {});
+    journal.write_worker({"t", 42, 4711, 0, "GPU-1"});
+    journal.write_end("k1", attempt(1, Status::crash, Decision::retry));
+    journal.write_start("k1", 2, "n2", "t", {});
+    journal.write_end("k1", attempt(2, Status::ok));
+    journal.write_start("k2", 1, "n3", "t", {});
+    journal.sync();
+}
+
+}  // namespace
+
+TEST_CASE("a journal tells a later run what happened") {
+    const TempFolder folder;
+    write_sample(folder / "j");
+    const Journal journal = Journal::open(folder / "j");
+    CHECK(journal.setting()->isolation == "process");
+    CHECK(*journal.setting()->torch == "2.11.0");
+    CHECK(journal.worker("t")->pid == 42);
+    const CellHistory& first = journal.history("k1");
+    CHECK(first.is_done());
+    CHECK(first.recorded->outcome.status == Status::ok);
+    CHECK(first.attempts == 2);
+    CHECK(first.failures == 1);
+    CHECK_FALSE(journal.history("k2").is_done());
+    CHECK(journal.history("k2").open);
+    CHECK(journal.history("k2").attempts == 0);
+    CHECK(journal.history("unknown").starts == 0);
+}
+
+TEST_CASE("numbers are the same before and after reading back") {
+    const TempFolder folder;
+    Journal journal = Journal::open(folder / "j");
+    journal.write_header(setting());
+    Attempt one = attempt(1, Status::ok);
+    for (int i = 1; i < 200; ++i)
+        one.outcome.measurement["x" + std::to_string(i)] = 1000.0 / 7 * i + 0.1 / i;
+    journal.write_start("k", 1, "n", "t", {});
+    journal.write_end("k", one);
+    CHECK(journal.history("k").recorded->outcome.measurement ==
+          Journal::read(folder / "j").history("k").recorded->outcome.measurement);
+}
+
+TEST_CASE("a journal cut at any byte opens, keeps every whole record, and goes on") {
+    const TempFolder folder;
+    write_sample(folder / "whole");
+    const std::string text = file_contents(folder / "whole");
+    for (std::size_t length = 0; length <= text.size(); ++length) {
+        CAPTURE(length);
+        write_file(folder / "cut", text.substr(0, length));
+        {
+            Journal journal = Journal::open(folder / "cut");
+            const std::size_t whole = text.rfind('\n', length == 0 ? 0 : length - 1);
+            const bool has_end = length >= text.find("\"record\":\"start\",", text.find("\"k2\"") - 80);
+            if (has_end) CHECK(journal.history("k1").is_done());
+            CHECK(std::filesystem::file_size(folder / "cut") ==
+                  (length == 0 || whole == std::string::npos ? 0 : whole + 1));
+            if (!journal.setting()) journal.write_header(setting());
+            journal.write_start("k3", 1, "n", "t", {});
+            journal.write_end("k3", attempt(1, Status::ok));
+        }
+        CHECK(Journal::read(folder / "cut").history("k3").is_done());
+    }
+}
+
+TEST_CASE("a bad line in the middle is refused with its number") {
+    const TempFolder folder;
+    write_sample(folder / "j");
+    std::string text = file_contents(folder / "j");
+    text.insert(text.find('\n') + 1, "garbage\n");
+    write_file(folder / "j", text);
+    try {
+        Journal::open(folder / "j");
+        FAIL("opened");
+    } catch (const ResultsError& error) {
+        CHECK(std::string(error.what()).find("j:2: not a record of a journal") != std::string::npos);
+    }
+    CHECK(file_contents(folder / "j") == text);
+    write_file(folder / "j", R"({"record":"header","schema":99})" "\n");
+    CHECK_THROWS_AS(Journal::open(folder / "j"), UsageError);
+}
+
+TEST_CASE("an attempt that was asked for and broken off takes nothing away") {
+    const TempFolder folder;
+    Journal journal = Journal::open(folder / "j");
+    journal.write_header(setting());
+    journal.write_start("k", 1, "n", "t", {});
+    journal.write_end("k", attempt(1, Status::oom_gpu));
+    journal.write_start("k", 2, "n", "t", {});
+    journal.write_end("k", attempt(2, Status::interrupted, Decision::again));
+    CHECK(journal.history("k").recorded->outcome.status == Status::oom_gpu);
+    CHECK(journal.history("k").attempts == 1);
+    journal.write_start("k", 3, "n", "t", {});
+    journal.write_end("k", attempt(3, Status::ok));
+    CHECK(journal.history("k").recorded->outcome.status == Status::ok);
+    CHECK(journal.history("k").failures == 1);
+}
+
+TEST_CASE("records of a kind from a later version are kept, not refused") {
+    const TempFolder folder;
+    write_sample(folder / "j");
+    write_file(folder / "k", file_contents(folder / "j") + "{\"record\":\"canary\",\"x\":1}\n");
+    CHECK(Journal::open(folder / "k").history("k1").is_done());
+}

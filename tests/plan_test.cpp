@@ -1,0 +1,76 @@
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "orchestrator/plan.h"
+
+using namespace isosweep;
+
+namespace {
+
+std::string described(const Grid& grid) {
+    std::string text;
+    for (const PlannedCell& planned : make_plan(grid)) text += describe(planned.cell) + "\n";
+    return text;
+}
+
+}  // namespace
+
+TEST_CASE("an empty grid is one cell at its defaults") {
+    const auto plan = make_plan({});
+    REQUIRE(plan.size() == 1);
+    CHECK(plan[0].cell == Cell{});
+    CHECK(plan[0].key == key_of(Cell{}));
+}
+
+TEST_CASE("the grid is the product of its axes, the first changing slowest") {
+    Grid grid;
+    grid.values = {{"pass-type", {"forward", "train_step"}},
+                   {"context-length", {"128", "256"}},
+                   {"model-size", {"tiny", "large"}}};
+    CHECK(described(grid) == R"(tiny, context 128, batch 4, forward
+tiny, context 128, batch 4, train_step
+tiny, context 256, batch 4, forward
+tiny, context 256, batch 4, train_step
+large, context 128, batch 4, forward
+large, context 128, batch 4, train_step
+large, context 256, batch 4, forward
+large, context 256, batch 4, train_step
+)");
+}
+
+TEST_CASE("a size's section wins over the general values, the command line over both") {
+    Grid grid;
+    grid.values = {{"model-size", {"small", "2.7B"}}, {"context-length", {"512"}}};
+    grid.size_values["2.7B"] = {{"context-length", {"128"}}, {"batch-size", {"1"}}};
+    CHECK(described(grid) ==
+          "small, context 512, batch 4, forward\n2.7B, context 128, batch 1, forward\n");
+    grid.command_line = {{"context-length", {"64"}}};
+    CHECK(described(grid) ==
+          "small, context 64, batch 4, forward\n2.7B, context 64, batch 1, forward\n");
+}
+
+TEST_CASE("cells are planned once, and replicates apart") {
+    Grid grid;
+    grid.values = {{"context-length", {"128", "128"}}};
+    CHECK(make_plan(grid).size() == 1);
+    grid.replicates = 3;
+    const auto plan = make_plan(grid);
+    REQUIRE(plan.size() == 3);
+    CHECK(plan[2].cell.replicate == 3);
+    std::set<std::string> keys;
+    for (const auto& planned : plan) keys.insert(planned.key);
+    CHECK(keys.size() == 3);
+}
+
+TEST_CASE("own sizes and custom axes come into the cell") {
+    Grid grid;
+    grid.models["mine"] = {64, 128, 3, 4};
+    grid.values = {{"model-size", {"mine"}}, {"axis.depth", {"1", "2.5", "deep"}}};
+    const auto plan = make_plan(grid);
+    REQUIRE(plan.size() == 3);
+    CHECK(plan[0].cell.num_layers == 3);
+    CHECK(plan[0].cell.custom.at("depth") == 1);
+    CHECK(plan[1].cell.custom.at("depth") == 2.5);
+    CHECK(plan[2].cell.custom.at("depth") == "deep");
+}

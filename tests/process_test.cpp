@@ -1,0 +1,149 @@
+#include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <filesystem>
+#include <optional>
+
+#include "orchestrator/process.h"
+#include "temp_folder.h"
+
+using namespace isosweep;
+using isosweep::tests::TempFolder;
+
+namespace {
+
+/// Runs a shell script to its end and keeps what it said.
+struct Shell {
+    std::string out;
+    std::string err;
+    std::optional<ProcessEnd> end;
+    pid_t pid = 0;
+
+    explicit Shell(const std::string& script, const std::string& input = "",
+                   std::vector<std::string> environment = {"PATH=/usr/bin:/bin"},
+                   int signal_after_first_byte = 0) {
+        boost::asio::io_context io;
+        std::shared_ptr<Process> process;
+        process = Process::spawn(
+            io, {"sh", "-c", script}, environment,
+            {.on_stdout =
+                 [&](std::string_view bytes) {
+                     if (out.empty() && signal_after_first_byte != 0)
+                         process->signal_group(signal_after_first_byte);
+                     out += bytes;
+                 },
+             .on_stderr = [&](std::string_view bytes) { err += bytes; },
+             .on_stdout_end = {},
+             .on_end = [&](const ProcessEnd& how) { end = how; }});
+        pid = process->pid();
+        process->write(input);
+        process->close_stdin();
+        io.run();
+    }
+};
+
+}  // namespace
+
+TEST_CASE("a child gets its input, and both its streams are read to the end") {
+    const Shell shell("cat; echo err >&2; exit 3", std::string(300'000, 'x'));
+    CHECK(shell.out.size() == 300'000);
+    CHECK(shell.err == "err\n");
+    CHECK(*shell.end == ProcessEnd(Exited{3}));
+}
+
+TEST_CASE("a signal is told from an exit code") {
+    CHECK(*Shell("kill -SEGV $$").end == ProcessEnd(Signaled{SIGSEGV}));
+    CHECK(*Shell("exit 139").end == ProcessEnd(Exited{139}));
+    CHECK(*Shell("kill -9 $$").end == ProcessEnd(Signaled{SIGKILL}));
+}
+
+TEST_CASE("a child has a group of its own, default signals, and only three descriptors") {
+    ::signal(SIGPIPE, SIG_IGN);
+    const Shell shell("ls /proc/self/fd | tr '\\n' ' '; grep -E 'SigBlk|SigIgn' /proc/$$/status; "
+                      "ps -o pgid= -p $$");
+    // The fourth is ls' own, for the folder.
+    CHECK(shell.out.starts_with("0 1 2 3 "));
+    CHECK(shell.out.find("SigBlk:\t0000000000000000") != std::string::npos);
+    CHECK(shell.out.find("SigIgn:\t0000000000000000") != std::string::npos);
+    CHECK(shell.out.find(std::to_string(shell.pid)) != std::string::npos);
+}
+
+TEST_CASE("a child sees exactly the environment that it is given") {
+    CHECK(Shell("echo $A-$HOME", "", {"A=1", "PATH=/usr/bin:/bin"}).out == "1-\n");
+}
+
+TEST_CASE("a signal to the group reaches grandchildren, and what a child leaves behind is killed") {
+    CHECK(*Shell("sleep 100 & echo x; wait", "", {"PATH=/usr/bin:/bin"}, SIGKILL).end ==
+          ProcessEnd(Signaled{SIGKILL}));
+    const Shell shell("sleep 100 & echo $!; exit 0");
+    CHECK(*shell.end == ProcessEnd(Exited{0}));
+    const pid_t left = std::stoi(shell.out);
+    // Dead, or a zombie that init has not reaped yet.
+    const std::string stat = tests::file_contents("/proc/" + std::to_string(left) + "/stat");
+    CHECK((stat.empty() || stat.find(") Z ") != std::string::npos));
+}
+
+TEST_CASE("who escapes from the group and holds a pipe does not hold us up") {
+    const Shell shell("setsid sleep 3 & sleep 0.1; echo done");
+    CHECK(shell.out == "done\n");
+    CHECK(*shell.end == ProcessEnd(Exited{0}));
+}
+
+TEST_CASE("a program that cannot be started says why") {
+    boost::asio::io_context io;
+    const auto problem = [&](const std::string& program) -> std::string {
+        try {
+            Process::spawn(io, {program}, {}, {});
+        } catch (const std::runtime_error& error) {
+            return error.what();
+        }
+        return "started";
+    };
+    CHECK(problem("/nowhere/x") == "cannot start /nowhere/x: No such file or directory");
+    CHECK(problem("/etc/passwd") == "cannot start /etc/passwd: Permission denied");
+    CHECK(problem("no-such-program-here") ==
+          "cannot start no-such-program-here: no such program in PATH");
+    CHECK(::waitpid(-1, nullptr, WNOHANG) <= 0);  // nothing is left to reap
+}
+
+TEST_CASE("many children leave no descriptors behind") {
+    const auto open_descriptors = [] {
+        return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+    };
+    Shell("true");
+    const auto before = open_descriptors();
+    for (int i = 0; i < 50; ++i) Shell("echo x");
+    CHECK(open_descriptors() == before);
+}
+
+TEST_CASE("a child dies with the program that spawned it") {
+    const TempFolder folder;
+    const std::string file = (folder / "pid").string();
+    const pid_t middle = ::fork();
+    if (middle == 0) {
+        boost::asio::io_context io;
+        const auto process = Process::spawn(
+            io, {"sh", "-c", "echo $$ > " + file + ".new; mv " + file + ".new " + file + "; sleep 100"},
+            {"PATH=/usr/bin:/bin"}, {});
+        while (!std::filesystem::exists(file)) ::usleep(1000);
+        ::kill(::getpid(), SIGKILL);
+    }
+    ::waitpid(middle, nullptr, 0);
+    const pid_t child = std::stoi(tests::file_contents(file));
+    bool gone = false;
+    for (int i = 0; i < 500 && !gone; ++i) {
+        const std::string stat = tests::file_contents("/proc/" + std::to_string(child) + "/stat");
+        gone = stat.empty() || stat.find(") Z ") != std::string::npos;
+        ::usleep(10'000);
+    }
+    CHECK(gone);
+}
+
+TEST_CASE("the start time names a process, and a gone one has none") {
+    CHECK(process_start_time(::getpid()) > 0);
+    CHECK(process_start_time(-5) == 0);
+}

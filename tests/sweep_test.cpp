@@ -1,0 +1,447 @@
+// The whole program: real processes, real files, its exit codes and its words.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <functional>
+#include <thread>
+
+#include "orchestrator/table.h"
+#include "temp_folder.h"
+
+using namespace isosweep;
+using isosweep::tests::file_contents;
+using isosweep::tests::TempFolder;
+using isosweep::tests::write_file;
+
+namespace {
+
+/// How a command ended and what it said.
+struct Ran {
+    int exit_code = -1;  ///< -1: by a signal
+    int signal = 0;
+    std::string out;
+    std::string err;
+};
+
+/// A folder with a config x.cfg that the fake worker serves, and `isosweep` run in it.
+class Sandbox {
+  public:
+    explicit Sandbox(const std::string& config, const std::string& worker = FAKE_WORKER) {
+        write_file(folder_ / "x.cfg", "model-size = tiny\nworker = " + worker +
+                                          "\ntimeout = 20s\nkill-grace = 300ms\n" + config);
+        variables_ = {"FAKE_WORKER_DIR=" + folder_.path().string(), "NO_COLOR=1"};
+    }
+
+    void set_variable(const std::string& variable) { variables_.push_back(variable); }
+
+    /// Starts `isosweep WORDS...` and returns its pid.
+    pid_t start(std::vector<std::string> words) {
+        words.insert(words.begin(), ISOSWEEP_PROGRAM);
+        const pid_t pid = ::fork();
+        if (pid != 0) return pid;
+        std::vector<char*> argv;
+        for (std::string& word : words) argv.push_back(word.data());
+        argv.push_back(nullptr);
+        for (std::string& variable : variables_) ::putenv(variable.data());
+        ::chdir(folder_.path().c_str());
+        ::dup2(::open("out.txt", O_CREAT | O_TRUNC | O_WRONLY, 0644), 1);
+        ::dup2(::open("err.txt", O_CREAT | O_TRUNC | O_WRONLY, 0644), 2);
+        ::execv(argv[0], argv.data());
+        ::_exit(127);
+    }
+
+    Ran wait(pid_t pid) const {
+        int status = 0;
+        ::waitpid(pid, &status, 0);
+        Ran ran;
+        if (WIFEXITED(status)) ran.exit_code = WEXITSTATUS(status);
+        if (WIFSIGNALED(status)) ran.signal = WTERMSIG(status);
+        ran.out = file_contents(folder_ / "out.txt");
+        ran.err = file_contents(folder_ / "err.txt");
+        return ran;
+    }
+
+    Ran run(std::vector<std::string> words) { return wait(start(std::move(words))); }
+    /// `isosweep run x.cfg FLAGS...`
+    Ran sweep(std::vector<std::string> flags = {}) {
+        flags.insert(flags.begin(), {"run", "x.cfg"});
+        return run(std::move(flags));
+    }
+
+    /// A column of the CSV, top down, joined by blanks.
+    std::string column(const std::string& name, const std::string& csv = "results/x.csv") const {
+        const Table table = read_csv((folder_ / csv).string());
+        std::string text;
+        for (std::size_t row = 0; row < table.row_count(); ++row)
+            text += (row > 0 ? " " : "") + std::get<std::string>(table.at(row, name));
+        return text;
+    }
+
+    std::string file(const std::string& name) const { return file_contents(folder_ / name); }
+    std::filesystem::path path(const std::string& name) const { return folder_ / name; }
+    std::size_t answers() const {
+        const std::string text = file("answered");
+        return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+    }
+
+    void wait_until(const std::function<bool()>& true_now) const {
+        for (int i = 0; i < 2000 && !true_now(); ++i)
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        REQUIRE(true_now());
+    }
+
+  private:
+    TempFolder folder_;
+    std::vector<std::string> variables_;
+};
+
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("sweep");
+
+TEST_CASE("every way a worker can behave has its outcome, alone and in a shared sweep") {
+    const std::pair<const char*, const char*> cases[] = {
+        {"ok", "ok"},
+        {"garbage", "ok"},
+        {"chatty", "ok"},
+        {"grandchild", "ok"},
+        {"other_nonce", "ok"},
+        {"crash:11", "crash"},
+        {"crash:6", "crash"},
+        {"crash:9", "crash"},
+        {"exit:3", "error"},
+        {"exit:0", "invalid_result"},
+        {"report:oom_gpu", "oom_gpu"},
+        {"report:oom_host", "oom_host"},
+        {"report:unsupported", "unsupported"},
+        {"report:error", "error"},
+        {"report:timeout", "invalid_result"},
+        {"half_line", "invalid_result"},
+        {"half_line_crash", "crash"},
+        {"result_twice", "invalid_result"},
+        {"nan", "invalid_result"},
+        {"negative", "invalid_result"},
+        {"zero", "invalid_result"},
+        {"too_few", "invalid_result"},
+        {"no_samples", "invalid_result"},
+        {"unknown_status", "invalid_result"},
+        {"huge_line", "invalid_result"},
+        {"hang", "timeout"},
+        {"silent", "timeout"},
+        {"ignore_term", "timeout"},
+        {"close_stdout", "timeout"},
+        {"result_then_crash", "ok"},
+        {"result_then_exit", "ok"},
+        {"result_then_hang", "ok"},
+        {"crash_untaken", "crash"},
+    };
+    std::string behaviours;
+    std::string expected;
+    for (const auto& [behaviour, status] : cases) {
+        behaviours += (behaviours.empty() ? "" : ", ") + std::string(behaviour);
+        expected += (expected.empty() ? "" : " ") + std::string(status);
+    }
+    for (const char* isolation : {"process", "shared"}) {
+        CAPTURE(isolation);
+        Sandbox sandbox("axis.behaviour = " + behaviours + "\nretry = spawn_failed:1\nisolation = " +
+                        isolation);
+        const Ran ran = sandbox.sweep({"--timeout", "700ms"});
+        CHECK(ran.exit_code == 1);
+        CHECK(sandbox.column("status") == expected);
+    }
+}
+
+TEST_CASE("a result before a bad end keeps its status and is flagged") {
+    Sandbox sandbox("axis.behaviour = ok, result_then_crash, result_then_exit, result_then_hang\n");
+    CHECK(sandbox.sweep().exit_code == 0);
+    const Table table = read_csv(sandbox.path("results/x.csv").string());
+    const char* const flags[] = {"", "dirty_exit:SIGSEGV", "dirty_exit:3", "dirty_exit:no_exit"};
+    for (std::size_t row = 0; row < 4; ++row)
+        CHECK(std::get<std::string>(table.at(row, "flags")) == flags[row]);
+    CHECK(sandbox.column("mean_time_ms") == "1.625 1.625 1.625 1.625");
+}
+
+TEST_CASE("the same command again runs only what is missing") {
+    Sandbox sandbox("axis.behaviour = ok, report:oom_gpu, slow:10\n");
+    CHECK(sandbox.sweep().exit_code == 0);
+    const std::string csv = sandbox.file("results/x.csv");
+    CHECK(sandbox.answers() == 3);
+    const Ran again = sandbox.sweep();
+    CHECK(again.exit_code == 0);
+    CHECK(sandbox.answers() == 3);
+    CHECK(sandbox.file("results/x.csv") == csv);
+    CHECK(sandbox.sweep({"--context-length", "64,512"}).exit_code == 0);
+    CHECK(sandbox.answers() == 6);
+    const Ran less = sandbox.sweep();
+    CHECK(contains(less.err, "3 recorded cells are outside this plan; they stay in the journal"));
+}
+
+TEST_CASE("retry runs just the cells with these outcomes, and a later success clears the error") {
+    Sandbox sandbox("axis.behaviour = ok, crash_once, report:oom_gpu\nretry = none\n");
+    CHECK(sandbox.sweep().exit_code == 1);
+    CHECK(sandbox.column("status") == "ok crash oom_gpu");
+    const Ran retried = sandbox.run({"retry", "x.cfg", "--status", "crash,timeout"});
+    CHECK(retried.exit_code == 0);
+    CHECK(sandbox.column("status") == "ok ok oom_gpu");
+    CHECK(sandbox.column("attempts") == "1 2 1");
+    CHECK(sandbox.column("failed_attempts") == "0 1 1");
+    CHECK(sandbox.answers() == 3);
+}
+
+TEST_CASE("a crash is tried once more by default, and every attempt keeps its log") {
+    Sandbox sandbox("axis.behaviour = crash\n");
+    CHECK(sandbox.sweep().exit_code == 1);
+    CHECK(sandbox.column("attempts") == "2");
+    CHECK(sandbox.column("signal") == "SIGSEGV");
+    Sandbox lucky("axis.behaviour = crash_once\n");
+    CHECK(lucky.sweep().exit_code == 0);
+    CHECK(lucky.column("status") == "ok");
+}
+
+TEST_CASE("what a worker prints is in the cell's log, and its last words in the row") {
+    Sandbox sandbox("axis.behaviour = garbage, chatty\n");
+    CHECK(sandbox.sweep().exit_code == 0);
+    const std::string folder = "results/x/cells/";
+    std::string keys = sandbox.column("key");
+    const std::string garbage = keys.substr(0, 16);
+    CHECK(contains(sandbox.file(folder + garbage + "/attempt-1.log"), "some library says hello\n"));
+    CHECK(sandbox.column("noise_lines") == "3 0");
+    const std::string chatty = sandbox.file(folder + keys.substr(17) + "/attempt-1.log");
+    CHECK(chatty.size() > 2'000'000);
+    CHECK(contains(chatty, " bytes left out ...]"));
+    CHECK(contains(chatty, "\n2999 xxx"));
+}
+
+TEST_CASE("a cell that is not ok gets a script that repeats it") {
+    Sandbox sandbox("axis.behaviour = exit:3\n");
+    sandbox.sweep();
+    const std::string script =
+        "results/x/cells/" + sandbox.column("key") + "/repro.sh";
+    CHECK(contains(sandbox.file(script), "\"behaviour\":\"exit:3\""));
+    CHECK(WEXITSTATUS(std::system(("sh " + sandbox.path(script).string() + " >/dev/null").c_str())) ==
+          3);
+}
+
+TEST_CASE("a worker that dies before its hello is a failed spawn and is run again by the same command") {
+    Sandbox sandbox("axis.behaviour = ok\nretry = spawn_failed:1\n");
+    sandbox.set_variable("FAKE_WORKER_START=dies");
+    const Ran ran = sandbox.sweep();
+    CHECK(ran.exit_code == 1);
+    CHECK(sandbox.column("status") == "spawn_failed");
+    CHECK(contains(sandbox.column("error"), "cannot find a library"));
+    CHECK(sandbox.column("attempts") == "0");
+    sandbox.set_variable("FAKE_WORKER_START=");
+    CHECK(sandbox.sweep().exit_code == 0);
+    CHECK(sandbox.column("status") == "ok");
+}
+
+TEST_CASE("no hello in time is a timeout") {
+    Sandbox sandbox("axis.behaviour = ok\nstart-timeout = 200ms\n");
+    sandbox.set_variable("FAKE_WORKER_START=no_hello");
+    CHECK(sandbox.sweep().exit_code == 1);
+    CHECK(sandbox.column("status") == "timeout");
+}
+
+TEST_CASE("a worker of another protocol ends the sweep") {
+    Sandbox sandbox("axis.behaviour = ok\n");
+    sandbox.set_variable("FAKE_WORKER_START=protocol_2");
+    const Ran ran = sandbox.sweep();
+    CHECK(ran.exit_code == 5);
+    CHECK(contains(ran.err, "speaks protocol 2, this program speaks 1"));
+}
+
+TEST_CASE("a sweep begun with something else is refused with both named") {
+    Sandbox sandbox("axis.behaviour = ok, slow:1\n");
+    CHECK(sandbox.sweep().exit_code == 0);
+    const Ran shared = sandbox.sweep({"--isolation", "shared"});
+    CHECK(shared.exit_code == 2);
+    CHECK(contains(shared.err, "begun with isolation 'process', now it is 'shared'"));
+    sandbox.set_variable("FAKE_WORKER_START=newer");
+    const Ran build = sandbox.sweep({"--context-length", "8"});
+    CHECK(build.exit_code == 2);
+    CHECK(contains(build.err, "begun with worker build 'fake', now it is 'newer'"));
+    CHECK(sandbox.sweep({"--fresh"}).exit_code == 0);
+    CHECK(sandbox.column("worker_build") == "newer newer");
+}
+
+TEST_CASE("--fresh starts over and keeps the old run") {
+    Sandbox sandbox("axis.behaviour = ok\n");
+    sandbox.sweep();
+    const std::string old = sandbox.file("results/x/journal.jsonl");
+    const Ran fresh = sandbox.sweep({"--fresh"});
+    CHECK(fresh.exit_code == 0);
+    CHECK(sandbox.answers() == 2);
+    CHECK_FALSE(contains(fresh.err, "isosweep run x.cfg --fresh"));
+    bool kept = false;
+    for (const auto& entry : std::filesystem::directory_iterator(sandbox.path("results")))
+        if (entry.path().filename().string().starts_with("x.before-") && entry.is_directory())
+            kept = file_contents(entry.path() / "journal.jsonl") == old;
+    CHECK(kept);
+}
+
+TEST_CASE("a second run of the same output is kept out") {
+    Sandbox sandbox("axis.behaviour = slow:3000\n");
+    const pid_t first = sandbox.start({"run", "x.cfg"});
+    sandbox.wait_until([&] { return contains(sandbox.file("results/x/journal.jsonl"), "\"worker\""); });
+    const Ran second = sandbox.sweep();
+    CHECK(second.exit_code == 3);
+    CHECK(contains(second.err, "pid " + std::to_string(first)));
+    ::kill(first, SIGKILL);
+    sandbox.wait(first);
+    CHECK(contains(sandbox.run({"status", "x.cfg"}).out, "0 of 1 cells done"));
+}
+
+TEST_CASE("a killed sweep goes on where it stopped, and its worker died with it") {
+    Sandbox sandbox("axis.behaviour = ok, slow:60000\n");
+    const pid_t pid = sandbox.start({"run", "x.cfg"});
+    const auto journal = [&] { return sandbox.file("results/x/journal.jsonl"); };
+    sandbox.wait_until([&] {
+        const std::string text = journal();
+        return contains(text, "\"decision\":\"record\"") &&
+               text.rfind("\"worker\"") > text.find("\"decision\"");
+    });
+    ::kill(pid, SIGKILL);
+    sandbox.wait(pid);
+    const std::string text = journal();
+    const std::size_t at = text.rfind("\"pid\":") + 6;
+    const std::string worker = text.substr(at, text.find(',', at) - at);
+    sandbox.wait_until([&] {
+        const std::string stat = file_contents("/proc/" + worker + "/stat");
+        return stat.empty() || contains(stat, ") Z ");
+    });
+    CHECK(sandbox.answers() == 1);
+    // The same grid but for the slow cell, under the same journal.
+    const Ran report = sandbox.run({"report", "x.cfg", "--format", "csv"});
+    CHECK(contains(report.out, "interrupted"));
+    const Ran resumed = sandbox.sweep({"--axis.behaviour", "ok,slow:1"});
+    CHECK(resumed.exit_code == 0);
+    CHECK(sandbox.column("status") == "ok ok");
+    CHECK(sandbox.answers() == 2);
+}
+
+TEST_CASE("the first Ctrl-C finishes the running cell, and the sweep ends as by that signal") {
+    Sandbox sandbox("axis.behaviour = slow:700, ok\n");
+    const pid_t pid = sandbox.start({"run", "x.cfg"});
+    sandbox.wait_until([&] { return contains(sandbox.file("results/x/journal.jsonl"), "\"hello\""); });
+    ::kill(pid, SIGINT);
+    const Ran ran = sandbox.wait(pid);
+    CHECK(ran.signal == SIGINT);
+    CHECK(sandbox.column("status") == "ok not_run");
+    CHECK(contains(ran.err, "go on with: isosweep run x.cfg"));
+    CHECK(sandbox.sweep().exit_code == 0);
+    CHECK(sandbox.column("status") == "ok ok");
+    CHECK(sandbox.answers() == 2);
+}
+
+TEST_CASE("a second Ctrl-C kills the cell, which is run again later") {
+    Sandbox sandbox("axis.behaviour = slow:60000\n");
+    const pid_t pid = sandbox.start({"run", "x.cfg"});
+    sandbox.wait_until([&] { return contains(sandbox.file("results/x/journal.jsonl"), "\"hello\""); });
+    ::kill(pid, SIGTERM);
+    sandbox.wait_until([&] { return contains(sandbox.file("err.txt"), "once more kills it"); });
+    ::kill(pid, SIGTERM);
+    CHECK(sandbox.wait(pid).signal == SIGTERM);
+    CHECK(sandbox.column("status") == "interrupted");
+    CHECK(sandbox.column("attempts") == "0");
+}
+
+TEST_CASE("several workers at a time give the rows in plan order") {
+    Sandbox sandbox("axis.behaviour = slow:200, ok\ncontext-length = 1..8\njobs = 4\n");
+    CHECK(sandbox.sweep().exit_code == 0);
+    CHECK(sandbox.column("context_length") == "1 1 2 2 3 3 4 4 5 5 6 6 7 7 8 8");
+    CHECK(sandbox.answers() == 16);
+}
+
+TEST_CASE("a sweep stops when too many cells have failed, and says how to go on") {
+    Sandbox sandbox("axis.behaviour = ok, exit:3, exit:4, slow:1\nmax-failures = 2\n");
+    const Ran ran = sandbox.sweep();
+    CHECK(ran.exit_code == 1);
+    CHECK(sandbox.column("status") == "ok error error not_run");
+    CHECK(contains(ran.err, "stopped: too many cells have failed (max-failures)"));
+    Sandbox fast("axis.behaviour = exit:3, ok\nfail-fast = on\n");
+    CHECK(fast.sweep().exit_code == 1);
+    CHECK(fast.column("status") == "error not_run");
+}
+
+TEST_CASE("running out of memory is a finding, unless it is said to be a failure") {
+    Sandbox sandbox("axis.behaviour = report:oom_gpu\n");
+    CHECK(sandbox.sweep().exit_code == 0);
+    CHECK(sandbox.column("error") == "OOM");
+    CHECK(sandbox.sweep({"--fail-on", "oom"}).exit_code == 1);
+}
+
+TEST_CASE("results that cannot be written end the sweep before it begins") {
+    Sandbox sandbox("axis.behaviour = ok\noutput = blocked/x.csv\n");
+    write_file(sandbox.path("blocked"), "a file where a folder should be");
+    const Ran ran = sandbox.sweep();
+    CHECK(ran.exit_code == 4);
+    CHECK(contains(ran.err, "cannot make the folder blocked/x"));
+    CHECK(sandbox.answers() == 0);
+}
+
+TEST_CASE("bad input starts and writes nothing") {
+    Sandbox sandbox("axis.behaviour = ok\n");
+    CHECK(sandbox.sweep({"--batch-size", "many"}).exit_code == 2);
+    CHECK(sandbox.file("err.txt") ==
+          "isosweep: --batch-size = 'many': expected an integer >= 1\n");
+    CHECK_FALSE(std::filesystem::exists(sandbox.path("results")));
+}
+
+TEST_CASE("a launcher is put in front of the worker") {
+    Sandbox sandbox("axis.behaviour = ok, crash:11\nretry = none\nlauncher = sh -c '\"$@\"; exit $?' x\n");
+    sandbox.sweep();
+    CHECK(sandbox.column("status") == "ok crash");
+    CHECK(sandbox.column("signal") == " SIGSEGV");
+}
+
+TEST_CASE("--only runs one planned cell and records nothing") {
+    Sandbox sandbox("axis.behaviour = ok, report:oom_gpu\n");
+    const std::string plan = sandbox.run({"plan", "x.cfg"}).out;
+    const std::size_t at = plan.find("tiny") - 18;
+    const Ran ran = sandbox.sweep({"--only", plan.substr(at, 16)});
+    CHECK(ran.exit_code == 0);
+    CHECK(contains(ran.out, R"({"status":"ok","measurement":)"));
+    CHECK_FALSE(std::filesystem::exists(sandbox.path("results")));
+    CHECK(sandbox.sweep({"--only", "none-such"}).exit_code == 2);
+}
+
+TEST_CASE("plan lists the cells, status and report tell how far a sweep is") {
+    Sandbox sandbox("axis.behaviour = ok, exit:3\n");
+    CHECK(contains(sandbox.run({"plan", "x.cfg"}).out, "tiny, context 512, batch 4, forward, behaviour ok"));
+    CHECK(contains(sandbox.run({"status", "x.cfg"}).out, "2 cells planned, none run yet"));
+    CHECK(sandbox.run({"report", "x.cfg"}).exit_code == 2);
+    sandbox.sweep();
+    CHECK(contains(sandbox.run({"status", "x.cfg"}).out, "2 of 2 cells done, 1 failed, 0 left"));
+    const Ran csv = sandbox.run({"report", "x.cfg", "--format", "csv"});
+    CHECK(csv.out == sandbox.file("results/x.csv"));
+    const Ran text = sandbox.run({"report", "results/x.csv"});
+    CHECK(text.out == sandbox.run({"report", "x.cfg"}).out);
+    CHECK(contains(text.out, "exit:3"));
+    sandbox.run({"report", "x.cfg", "--format", "markdown", "--output", "t.md"});
+    CHECK(sandbox.file("t.md").starts_with("| size | context |"));
+}
+
+TEST_CASE("a worker in Python with axes of its own is swept") {
+    Sandbox sandbox(
+        "axis.power = 2, 3\naxis.terms = 10, 100\nmeasure-steps = 3\nwarmup-steps = 1\n",
+        TESTS_DIR "/python_worker.py");
+    for (const char* isolation : {"process", "shared"}) {
+        const Ran ran = sandbox.sweep({"--isolation", isolation, "--output", std::string(isolation) + ".csv"});
+        CAPTURE(ran.err);
+        CHECK(ran.exit_code == 0);
+        const std::string csv = std::string(isolation) + ".csv";
+        CHECK(sandbox.column("power", csv) == "2 2 3 3");
+        CHECK(sandbox.column("terms", csv) == "10 100 10 100");
+        CHECK(sandbox.column("total", csv) == "285 328350 2025 24502500");
+    }
+}
+
+TEST_SUITE_END();
