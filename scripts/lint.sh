@@ -63,8 +63,9 @@ changed() {
     fi
 }
 
-# The compile commands that name a file; those without LibTorch first. A header is read as the files
-# beside it are.
+# The compile commands that name a file; those without LibTorch first. A header is read with the unit
+# of its name where that is looked at too, else alone, as the files beside it are. The example is built
+# against the installed package only, so has no command here.
 commands_for() {
     local dir
     for dir in build/ci-asan build/asan build/dev build; do
@@ -75,11 +76,14 @@ commands_for() {
     done
     return 1
 }
-mapfile -t files < <(changed "${2:-}" | sort -u)
+mapfile -t files < <(changed "${2:-}" | grep -v '^examples/' | sort -u)
+units=" $(printf '%s ' "${files[@]##*/}")"
 list=$(mktemp)
 trap 'rm -f "$list"' EXIT
 for file in "${files[@]}"; do
     like=$file
+    unit=${file##*/}
+    if [[ $file == *.h && $units == *" ${unit%.h}.cpp "* ]]; then continue; fi
     if [[ $file == *.h ]]; then like=${file%%/*}/; fi
     if dir=$(commands_for "$like"); then
         printf '%s %s\n' "$dir" "$file" >>"$list"

@@ -4,12 +4,13 @@
 set -euo pipefail
 cmake=$1 build=$2 examples=$3 work=$4
 prefix=$work/prefix
-rm -rf "$prefix" "$work/example"
+moved=$prefix.moved
+rm -rf "$prefix" "$moved" "$work/example"
 "$cmake" --install "$build" --prefix "$prefix" >"$work/install.log"
 # From another place: nothing may lead back into the tree that was built.
-mv "$prefix" "$prefix.moved"
-trap 'rm -rf "$prefix.moved" "$work/example"' EXIT
-prefix=$prefix.moved
+mv "$prefix" "$moved"
+trap 'rm -rf "$moved" "$work/example"' EXIT
+prefix=$moved
 
 "$prefix/bin/isosweep" --help >/dev/null
 "$prefix/bin/isosweep-worker" --help >/dev/null
