@@ -47,7 +47,7 @@ void reset_peak_memory();
 /// cap. The context and the libraries' own memory are not counted.
 void limit_memory(std::optional<std::int64_t> bytes);
 
-/// Gives cached memory back to the driver.
+/// Gives memory that no tensor holds back to the driver, cuBLAS's workspaces included.
 void release_cache();
 
 /// An allocation that failed, and the memory as it was then.

@@ -11,6 +11,12 @@
 
 #include "device.h"
 
+// Declared in ATen/cuda/CUDAContextLight.h, which also wants the headers of cuBLAS, cuSPARSE and
+// cuSOLVER; a setup for the CPU compiles this file without having those.
+namespace at::cuda {
+void clearCublasWorkspaces();
+}
+
 namespace isosweep::cuda {
 namespace {
 
@@ -91,12 +97,17 @@ void reset_peak_memory() { allocator::resetPeakStats(c10::cuda::current_device()
 void limit_memory(std::optional<std::int64_t> bytes) {
     if (!bytes && !memory_limit) return;
     const auto total = static_cast<double>(free_and_total().second);
-    const double fraction = bytes ? std::min(static_cast<double>(*bytes) / total, 1.0) : 1.0;
+    // The allocator multiplies again and cuts; half a byte more keeps the last one.
+    const double fraction =
+        bytes ? std::min((static_cast<double>(*bytes) + 0.5) / total, 1.0) : 1.0;
     allocator::setMemoryFraction(fraction, c10::cuda::current_device());
     memory_limit = bytes;
 }
 
-void release_cache() { allocator::emptyCache(); }
+void release_cache() {
+    at::cuda::clearCublasWorkspaces();  // they are kept by stream, and count as allocated
+    allocator::emptyCache();
+}
 
 std::optional<OutOfMemory> take_out_of_memory() {
     const std::lock_guard lock(out_of_memory_mutex);

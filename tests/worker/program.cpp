@@ -57,7 +57,9 @@ ProgramRun run_worker(const std::vector<std::string>& arguments, const std::stri
     posix_spawn_file_actions_addopen(&actions, 0, folder.file("in").c_str(), O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, 1, folder.file("out").c_str(), create, 0600);
     posix_spawn_file_actions_addopen(&actions, 2, folder.file("err").c_str(), create, 0600);
-    std::vector<std::string> words{ISOSWEEP_WORKER};
+    // The variable names the worker where the build was carried to another machine.
+    const char* elsewhere = std::getenv("ISOSWEEP_TEST_WORKER");
+    std::vector<std::string> words{elsewhere != nullptr ? elsewhere : ISOSWEEP_WORKER};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<std::string> variables = environment(with_cuda);
     pid_t pid = 0;
