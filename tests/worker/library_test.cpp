@@ -5,8 +5,9 @@
 #include <doctest/doctest.h>
 #include <isosweep/benchmark.h>
 
+#include <chrono>
+#include <cmath>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "run_cell.h"
@@ -223,8 +224,13 @@ TEST_CASE("a benchmark says what it does, and at most once a second that it live
     std::vector<std::string> heard;
     BenchmarkOptions options{.warmup_steps = 3, .measure_steps = 3};
     options.on_phase = [&](std::string_view phase) { heard.emplace_back(phase); };
+    const auto start = std::chrono::steady_clock::now();
     benchmark_forward(model, ids, options);
-    CHECK(heard == std::vector<std::string>{"warmup", "measure"});
+    const auto seconds =
+        std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now() - start);
+    CHECK(heard.front() == "warmup");
+    CHECK(heard.back() == "measure");
+    CHECK(heard.size() <= 2 + static_cast<std::size_t>(seconds.count()));
 }
 
 TEST_CASE("cells run one after another as each would alone") {

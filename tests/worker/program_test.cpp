@@ -57,9 +57,14 @@ std::string gist(const std::string& line) {
     return gist;
 }
 
+/// All lines; signs of life, which a slow machine brings about, are left out.
 std::string gists(const ProgramRun& run) {
     std::string all;
-    for (const std::string& line : run.out_lines()) all += gist(line) + "\n";
+    std::string last;
+    for (const std::string& line : run.out_lines()) {
+        if (gist(line) != last) all += gist(line) + "\n";
+        last = gist(line);
+    }
     return all;
 }
 
