@@ -188,8 +188,8 @@ std::string describe(const Cell& cell) {
             return;
         const json::value as_json = field_to_json(value);
         if (as_json.is_null() || is_default(field.name, as_json, defaults)) return;
-        const bool says_itself = field.name == "precision" || field.name == "kernels" ||
-                                 field.name == "device";
+        const bool says_itself =
+            field.name == "precision" || field.name == "kernels" || field.name == "device";
         text += ", " + (says_itself ? std::string() : replace_all(field.name, '_', ' ') + " ") +
                 to_text(value);
     });

@@ -1,6 +1,5 @@
-#include <isosweep/nvml.h>
-
 #include <dlfcn.h>
+#include <isosweep/nvml.h>
 
 #include <array>
 #include <memory>

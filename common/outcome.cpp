@@ -77,7 +77,8 @@ json::object to_json(const Outcome& outcome) {
     if (!outcome.phase.empty()) object["phase"] = outcome.phase;
     if (outcome.exit_code) object["exit_code"] = *outcome.exit_code;
     if (!outcome.signal.empty()) object["signal"] = outcome.signal;
-    if (!outcome.flags.empty()) object["flags"] = json::array(outcome.flags.begin(), outcome.flags.end());
+    if (!outcome.flags.empty())
+        object["flags"] = json::array(outcome.flags.begin(), outcome.flags.end());
     if (outcome.noise_lines > 0) object["noise_lines"] = outcome.noise_lines;
     if (!outcome.measurement.empty()) object["measurement"] = outcome.measurement;
     if (!outcome.error.empty()) object["error"] = outcome.error;
@@ -100,7 +101,8 @@ Outcome outcome_from_json(const json::object& object) {
     if (const json::value* code = object.if_contains("exit_code"))
         outcome.exit_code = static_cast<int>(code->as_int64());
     if (const json::value* flags = object.if_contains("flags"))
-        for (const json::value& flag : flags->as_array()) outcome.flags.emplace_back(flag.as_string());
+        for (const json::value& flag : flags->as_array())
+            outcome.flags.emplace_back(flag.as_string());
     if (const json::value* noise = object.if_contains("noise_lines"))
         outcome.noise_lines = noise->as_int64();
     if (const json::value* measurement = object.if_contains("measurement"))

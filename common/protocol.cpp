@@ -55,12 +55,12 @@ std::string problem_with_times(const json::object& holder, std::string_view name
 /// What is wrong with a measurement, or empty.
 std::string problem_with(const json::object& measurement, const json::object& cell) {
     // A count that the request left to the worker ("auto") is whatever came.
-    if (auto problem = problem_with_times(measurement, "samples_ms",
-                                          integer_member(cell, "measure_steps"));
+    if (auto problem =
+            problem_with_times(measurement, "samples_ms", integer_member(cell, "measure_steps"));
         !problem.empty())
         return problem;
-    if (auto problem = problem_with_times(measurement, "warmup_ms",
-                                          integer_member(cell, "warmup_steps"));
+    if (auto problem =
+            problem_with_times(measurement, "warmup_ms", integer_member(cell, "warmup_steps"));
         !problem.empty())
         return problem;
     const std::size_t samples = measurement.at("samples_ms").get_array().size();
@@ -85,7 +85,8 @@ Reply parse_reply(std::string_view line, std::string_view nonce) {
         const bool meant_as_result = !nonce.empty() && line.find(nonce) != std::string_view::npos &&
                                      line.find("\"result\"") != std::string_view::npos;
         if (!meant_as_result) return Noise{};
-        return Malformed{std::string(nonce), "a result line that is no JSON: " + one_line(line, 200)};
+        return Malformed{std::string(nonce),
+                         "a result line that is no JSON: " + one_line(line, 200)};
     }
     if (!value.is_object()) return Noise{};
     const json::object& object = value.get_object();
@@ -93,7 +94,8 @@ Reply parse_reply(std::string_view line, std::string_view nonce) {
     const std::string line_nonce = string_member(object, "nonce");
     if (event == "hello") {
         const auto protocol = integer_member(object, "protocol");
-        if (!protocol) return Malformed{{}, "a hello without a protocol number: " + one_line(line, 200)};
+        if (!protocol)
+            return Malformed{{}, "a hello without a protocol number: " + one_line(line, 200)};
         return Hello{*protocol, object};
     }
     if (event == "phase") {

@@ -22,8 +22,9 @@ std::optional<Statistics> summarize(std::span<const double> samples) {
     statistics.min = sorted.front();
     statistics.max = sorted.back();
     const std::size_t middle = sorted.size() / 2;
-    statistics.median = sorted.size() % 2 == 1 ? sorted[middle]
-                                               : sorted[middle - 1] + (sorted[middle] - sorted[middle - 1]) / 2;
+    statistics.median = sorted.size() % 2 == 1
+                            ? sorted[middle]
+                            : sorted[middle - 1] + (sorted[middle] - sorted[middle - 1]) / 2;
     // Around the median, so that a large common offset costs no digits.
     double sum = 0;
     for (const double sample : samples) sum += sample - statistics.median;

@@ -45,8 +45,7 @@ std::optional<double> parse_with_unit(std::string_view text, std::span<const Uni
     double number = 0;
     const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (problem != std::errc{} || !std::isfinite(number) || number < 0) return std::nullopt;
-    const std::string_view unit =
-        trim(text.substr(static_cast<std::size_t>(end - text.data())));
+    const std::string_view unit = trim(text.substr(static_cast<std::size_t>(end - text.data())));
     for (const Unit& known : units)
         if (known.name == unit) return number * known.factor;
     return std::nullopt;
@@ -56,7 +55,7 @@ std::optional<double> parse_with_unit(std::string_view text, std::span<const Uni
 std::size_t utf8_length(std::string_view text) {
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned char first = byte(0);
-    const std::size_t length = first < 0x80               ? 1
+    const std::size_t length = first < 0x80                    ? 1
                                : first >= 0xC2 && first < 0xE0 ? 2
                                : first >= 0xE0 && first < 0xF0 ? 3
                                : first >= 0xF0 && first < 0xF5 ? 4
@@ -64,7 +63,7 @@ std::size_t utf8_length(std::string_view text) {
     if (length == 0 || length > text.size()) return 0;
     for (std::size_t i = 1; i < length; ++i)
         if ((byte(i) & 0xC0) != 0x80) return 0;
-    if (first == 0xE0 && byte(1) < 0xA0) return 0;  // overlong
+    if (first == 0xE0 && byte(1) < 0xA0) return 0;   // overlong
     if (first == 0xED && byte(1) >= 0xA0) return 0;  // surrogate
     if (first == 0xF0 && byte(1) < 0x90) return 0;
     if (first == 0xF4 && byte(1) >= 0x90) return 0;
@@ -79,7 +78,8 @@ std::vector<std::string> near_misses(std::string_view word, std::span<const std:
     for (const std::string& candidate : known) {
         const bool prefix = word.size() >= 2 && candidate.starts_with(word);
         const std::size_t far = distance(word, candidate);
-        if (prefix || far <= limit) near.emplace_back(prefix ? std::min(far, limit) : far, candidate);
+        if (prefix || far <= limit)
+            near.emplace_back(prefix ? std::min(far, limit) : far, candidate);
     }
     std::stable_sort(near.begin(), near.end(),
                      [](const auto& a, const auto& b) { return a.first < b.first; });

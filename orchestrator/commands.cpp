@@ -71,7 +71,8 @@ std::vector<std::pair<Status, std::vector<const PlannedCell*>>> by_status(
     for (const auto& [status, name] : EnumNames<Status>::value) {
         std::vector<const PlannedCell*> members;
         for (std::size_t row = 0; row < plan.size(); ++row)
-            if (std::get<std::string>(cells.at(row, "status")) == name) members.push_back(&plan[row]);
+            if (std::get<std::string>(cells.at(row, "status")) == name)
+                members.push_back(&plan[row]);
         if (!members.empty()) groups.emplace_back(status, std::move(members));
     }
     return groups;
@@ -89,10 +90,13 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
         const std::string name(to_name(status));
         counts += (counts.empty() ? "" : ", ") + std::to_string(members.size()) + " " + name;
         if (status == Status::ok) continue;
-        if (is_final(status)) to_retry.push_back(name);
-        else to_resume = true;
+        if (is_final(status))
+            to_retry.push_back(name);
+        else
+            to_resume = true;
         for (std::size_t i = 0; i < members.size() && i < shown_per_group; ++i)
-            details += "  " + name + "  " + members[i]->key + "  " + describe(members[i]->cell) + "\n";
+            details +=
+                "  " + name + "  " + members[i]->key + "  " + describe(members[i]->cell) + "\n";
         if (members.size() > shown_per_group)
             details += "  " + name + "  and " + std::to_string(members.size() - shown_per_group) +
                        " more\n";
@@ -104,8 +108,9 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
     if (end.too_many_failures) text += "stopped: too many cells have failed (max-failures)\n";
     if (to_resume) text += "go on with: " + command_like(arguments, "run", "") + "\n";
     if (!to_retry.empty())
-        text += "retry with: " +
-                command_like(arguments, "retry", " --status " + join(to_retry, ",")) + "\n";
+        text +=
+            "retry with: " + command_like(arguments, "retry", " --status " + join(to_retry, ",")) +
+            "\n";
     text += "written: " + sweep.options().output.string() + "\n";
     std::fputs(text.c_str(), stderr);
 }
@@ -123,8 +128,8 @@ int exit_code_of(const std::vector<PlannedCell>& plan, const Table& cells, bool 
 int run_sweep(const Command& command, const std::vector<std::string>& arguments) {
     if (!command.options.only.empty()) return run_only(command.options);
     Sweep sweep(command.options);
-    const SweepEnd end = sweep.run(
-        command.verb == Verb::retry ? sweep.cells_with(command.statuses) : sweep.cells_missing());
+    const SweepEnd end = sweep.run(command.verb == Verb::retry ? sweep.cells_with(command.statuses)
+                                                               : sweep.cells_missing());
     const Table cells = make_cells_table(sweep.plan(), sweep.journal());
     print(render(cells, command.options.view, Format::text));
     if (command.options.markdown)
@@ -184,7 +189,10 @@ int print_status(const Command& command) {
     if (const auto left = eta.left_ms(); left && done < plan.size())
         text += ", about " + format_duration(*left) + " for one slot";
     print(text + "\n" + running +
-          (is_running ? "" : "no run is going on" + std::string(done < plan.size() ? "; the same `isosweep run` goes on\n" : "\n")));
+          (is_running ? ""
+                      : "no run is going on" +
+                            std::string(done < plan.size() ? "; the same `isosweep run` goes on\n"
+                                                           : "\n")));
     return 0;
 }
 

@@ -52,7 +52,8 @@ std::vector<ConfigEntry> parse_config(std::string_view text, const std::string& 
         const std::string where = name + ":" + std::to_string(++number);
         if (line.empty()) continue;
         if (line.front() == '[') {
-            section = line.back() == ']' ? trim(line.substr(1, line.size() - 2)) : std::string_view();
+            section =
+                line.back() == ']' ? trim(line.substr(1, line.size() - 2)) : std::string_view();
             if (section.empty())
                 throw UsageError(where + ": " + one_line(line, 80) +
                                  ": expected a section as in [size.large] or [model.NAME]");

@@ -1,9 +1,9 @@
 // The one unit that includes the CSV parser.
 #include <isosweep/text.h>
 
+#include <fstream>
 #include <internal/csv_reader.hpp>
 #include <internal/csv_writer.hpp>
-#include <fstream>
 #include <sstream>
 
 #include "orchestrator/errors.h"

@@ -51,7 +51,7 @@ struct CellHistory {
     int attempts = 0;   ///< attempts that count: ended, and not by what is no fault of the cell
     int failures = 0;   ///< of these, those that did not end well
     bool open = false;  ///< an attempt has begun and not ended
-    bool open_here = false;  ///< it was begun by this process, so it is running
+    bool open_here = false;           ///< it was begun by this process, so it is running
     std::optional<Attempt> recorded;  ///< the last one that was recorded with a final outcome
     std::optional<Attempt> last;      ///< the last one that ended
     std::vector<Pending> pending;     ///< since `recorded`, those that asked for another attempt

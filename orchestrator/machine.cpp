@@ -45,8 +45,8 @@ std::vector<Gpu> usable_gpus(const GpuInventory& inventory, const char* visible_
         if (!gpu) {
             std::string known;
             for (const Gpu& one : visible)
-                known += (known.empty() ? "" : ", ") + std::to_string(one.index) + " (" + one.uuid +
-                         ")";
+                known +=
+                    (known.empty() ? "" : ", ") + std::to_string(one.index) + " (" + one.uuid + ")";
             throw UsageError("gpus = '" + name + "': no such GPU; expected " +
                              (known.empty() ? "all: this machine has none" : "of " + known));
         }
@@ -69,7 +69,8 @@ DeviceChoice choose_device(const std::vector<PlannedCell>& plan, const std::vect
     const bool asked = std::any_of(plan.begin(), plan.end(), [](const PlannedCell& planned) {
         return planned.cell.device == Device::cuda;
     });
-    return {Device::cpu, asked ? "device = cuda was asked for, there is no GPU: measured on CPU" : ""};
+    return {Device::cpu,
+            asked ? "device = cuda was asked for, there is no GPU: measured on CPU" : ""};
 }
 
 std::vector<Slot> make_slots(const Options& options, const std::vector<PlannedCell>& plan,
@@ -91,8 +92,9 @@ std::vector<std::string> worker_argv(const Options& options) {
         std::error_code problem;
         worker = fs::read_symlink("/proc/self/exe", problem).parent_path() / "isosweep-worker";
         if (::access(worker.c_str(), X_OK) != 0)
-            throw EnvironmentError("there is no worker " + worker.string() +
-                                   ": build it with `make build`, or name one with worker = PROGRAM");
+            throw EnvironmentError(
+                "there is no worker " + worker.string() +
+                ": build it with `make build`, or name one with worker = PROGRAM");
     } else if (!worker.has_parent_path()) {
         worker = fs::path(".") / worker;  // a file here, not a program in PATH
     }

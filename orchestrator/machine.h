@@ -28,7 +28,8 @@ struct DeviceChoice {
 };
 DeviceChoice choose_device(const std::vector<PlannedCell>& plan, const std::vector<Gpu>& gpus);
 
-/// The sweep's slots: one per GPU, or `jobs` where no cell uses one or a launcher places the workers.
+/// The sweep's slots: one per GPU, or `jobs` where no cell uses one or a launcher places the
+/// workers.
 std::vector<Slot> make_slots(const Options& options, const std::vector<PlannedCell>& plan,
                              Device device, const std::vector<Gpu>& gpus);
 

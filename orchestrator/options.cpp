@@ -53,8 +53,8 @@ std::vector<std::string> split_list(std::string_view text) {
 RetryRule parse_retry(const std::string& text) {
     RetryRule rule;
     if (text == "none") return rule;
-    const std::vector<std::string> causes = {"crash",          "timeout",  "error",
-                                             "invalid_result", "oom_gpu",  "oom_host",
+    const std::vector<std::string> causes = {"crash",          "timeout",    "error",
+                                             "invalid_result", "oom_gpu",    "oom_host",
                                              "spawn_failed",   "unsupported"};
     for (const std::string& part : split_list(text)) {
         const auto colon = part.find(':');
@@ -79,9 +79,8 @@ const std::vector<Setting>& settings() {
          }},
         {"replicates", "1", "plan every cell so many times, each its own process and row", false,
          [](Options& o, const std::string& v) { o.grid.replicates = parse_integer(v, 1); }},
-        {"isolation", "process",
-         "process: a fresh worker per cell; shared: one worker for all", false,
-         [](Options& o, const std::string& v) { set_name(o.isolation, v); }},
+        {"isolation", "process", "process: a fresh worker per cell; shared: one worker for all",
+         false, [](Options& o, const std::string& v) { set_name(o.isolation, v); }},
         {"output", "results/CONFIG.csv", "the CSV; journal and logs lie in a folder beside it",
          false,
          [](Options& o, const std::string& v) {
@@ -117,7 +116,8 @@ const std::vector<Setting>& settings() {
              o.fail_on_oom = v == "oom";
          }},
         {"launcher", "none", "a command put in front of the worker, as in 'numactl --localalloc'",
-         false, [](Options& o, const std::string& v) {
+         false,
+         [](Options& o, const std::string& v) {
              o.launcher = v == "none" ? std::vector<std::string>() : split_words(v);
          }},
         {"worker", "beside isosweep", "another worker program", false,
@@ -130,9 +130,8 @@ const std::vector<Setting>& settings() {
          [](Options& o, const std::string& v) { o.fresh = parse_switch(v); }},
         {"markdown", "off", "print the table as Markdown, too", true,
          [](Options& o, const std::string& v) { o.markdown = parse_switch(v); }},
-        {"only", "none",
-         "run just the cell with this key, in the foreground, recording nothing", false,
-         [](Options& o, const std::string& v) { o.only = v == "none" ? "" : v; }},
+        {"only", "none", "run just the cell with this key, in the foreground, recording nothing",
+         false, [](Options& o, const std::string& v) { o.only = v == "none" ? "" : v; }},
     };
     return table;
 }
@@ -163,7 +162,8 @@ void check_custom_axis(std::string_view key) {
         taken = taken || name == field.name || name == field.key();
     });
     if (taken) throw BadValue("the name is taken; choose another for this axis");
-    if (name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") !=
+    if (name.find_first_not_of(
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") !=
         std::string::npos)
         throw BadValue("expected a name of letters, digits, '_' and '-' behind axis.");
 }
@@ -393,16 +393,18 @@ struct Flag {
 
 po::options_description sweep_flags() {
     constexpr unsigned width = 100;
-    po::options_description axes("Axes (a comma list, several words, or a range a..b, a..b+step, "
-                                 "a..b*factor)",
-                                 width, width / 2);
+    po::options_description axes(
+        "Axes (a comma list, several words, or a range a..b, a..b+step, "
+        "a..b*factor)",
+        width, width / 2);
     for_each_axis([&](const Field& field, const auto& value) {
         axes.add_options()(field.key().c_str(),
                            po::value<std::vector<std::string>>()->multitoken()->value_name(
                                "[=" + to_text(value) + "]"),
                            std::string(field.help).c_str());
     });
-    axes.add_options()("axis.NAME", po::value<std::vector<std::string>>()->multitoken()->value_name("VALUES"),
+    axes.add_options()("axis.NAME",
+                       po::value<std::vector<std::string>>()->multitoken()->value_name("VALUES"),
                        "a further axis, for a worker of your own");
     po::options_description others("Settings", width, width / 2);
     for (const Setting& setting : settings()) {
@@ -443,7 +445,8 @@ std::vector<Flag> split_flags(const std::vector<std::string>& arguments) {
         Flag flag{option.string_key, {}};
         // "--key=value" keeps the value in the original token only.
         for (const std::string& token : option.original_tokens)
-            if (const auto equals = token.find('='); token.starts_with("--") && equals != token.npos)
+            if (const auto equals = token.find('=');
+                token.starts_with("--") && equals != token.npos)
                 flag.words.push_back(token.substr(equals + 1));
         flags.push_back(std::move(flag));
     }
@@ -530,30 +533,32 @@ config, 3 another run holds the output, 4 results cannot be written, 5 the envir
 
 std::string help_of(Verb verb) {
     std::ostringstream text;
-    const auto sweep = [&](const char* usage) {
-        text << usage << "\n" << sweep_flags();
-    };
+    const auto sweep = [&](const char* usage) { text << usage << "\n" << sweep_flags(); };
     switch (verb) {
         case Verb::run:
-            sweep("Usage: isosweep run CONFIG [--key value ...]\n\n"
-                  "Plans the cells of CONFIG, runs those that have no outcome yet, and writes the "
-                  "CSV.\nEvery flag is also a key of the config; the flag wins.\n");
+            sweep(
+                "Usage: isosweep run CONFIG [--key value ...]\n\n"
+                "Plans the cells of CONFIG, runs those that have no outcome yet, and writes the "
+                "CSV.\nEvery flag is also a key of the config; the flag wins.\n");
             break;
         case Verb::plan:
-            sweep("Usage: isosweep plan CONFIG [--key value ...]\n\n"
-                  "Lists the cells that `run` would plan, with their keys and what is known of "
-                  "them. Runs nothing.\n");
+            sweep(
+                "Usage: isosweep plan CONFIG [--key value ...]\n\n"
+                "Lists the cells that `run` would plan, with their keys and what is known of "
+                "them. Runs nothing.\n");
             break;
         case Verb::retry:
-            sweep("Usage: isosweep retry CONFIG --status LIST [--key value ...]\n\n"
-                  "Runs again just the planned cells whose outcome is in LIST: ok, oom_gpu, "
-                  "oom_host,\ntimeout, crash, error, unsupported, invalid_result, spawn_failed, "
-                  "interrupted.\nThe other flags are those of `run`.\n");
+            sweep(
+                "Usage: isosweep retry CONFIG --status LIST [--key value ...]\n\n"
+                "Runs again just the planned cells whose outcome is in LIST: ok, oom_gpu, "
+                "oom_host,\ntimeout, crash, error, unsupported, invalid_result, spawn_failed, "
+                "interrupted.\nThe other flags are those of `run`.\n");
             break;
         case Verb::status:
-            sweep("Usage: isosweep status CONFIG [--key value ...]\n\n"
-                  "Says how far a sweep is, also while it runs elsewhere. The flags are those of "
-                  "`run`:\ngive the same ones.\n");
+            sweep(
+                "Usage: isosweep status CONFIG [--key value ...]\n\n"
+                "Says how far a sweep is, also while it runs elsewhere. The flags are those of "
+                "`run`:\ngive the same ones.\n");
             break;
         case Verb::report:
             text << "Usage: isosweep report CONFIG_OR_CSV [--view cells|warmup|phases]\n"
@@ -566,8 +571,8 @@ std::string help_of(Verb verb) {
 }
 
 Flag take_flag(std::vector<Flag>& flags, const std::string& key) {
-    const auto found = std::find_if(flags.begin(), flags.end(),
-                                    [&](const Flag& flag) { return flag.key == key; });
+    const auto found =
+        std::find_if(flags.begin(), flags.end(), [&](const Flag& flag) { return flag.key == key; });
     if (found == flags.end()) return {};
     Flag flag = std::move(*found);
     flags.erase(found);

@@ -42,7 +42,7 @@ using AxisValues = std::vector<std::pair<std::string, std::vector<std::string>>>
 
 /// What a config and the command line say about the cells.
 struct Grid {
-    std::map<std::string, ModelConfig> models;     ///< [model.NAME] sections
+    std::map<std::string, ModelConfig> models;      ///< [model.NAME] sections
     std::map<std::string, AxisValues> size_values;  ///< [size.NAME] sections
     AxisValues values;                              ///< axes; "axis.NAME" for custom ones
     AxisValues command_line;                        ///< axes that win over both

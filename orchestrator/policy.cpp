@@ -10,8 +10,8 @@ int allowed(const RetryRule& rule, Status status) {
     return found == rule.end() ? 0 : found->second;
 }
 
-/// 250 ms, doubled with each try, 30 s at most: what failed to start is the environment's fault, and
-/// that may pass.
+/// 250 ms, doubled with each try, 30 s at most: what failed to start is the environment's fault,
+/// and that may pass.
 std::chrono::milliseconds backoff(int tries) {
     return std::chrono::milliseconds(std::min(250 << std::min(tries, 7), 30'000));
 }
@@ -21,10 +21,9 @@ std::chrono::milliseconds backoff(int tries) {
 NextStep decide(const Evidence& seen, const Outcome& outcome, const CellHistory& history,
                 const RetryRule& rule) {
     const auto so_far = [&](Decision decision, Status status) {
-        return static_cast<int>(
-            std::count_if(history.pending.begin(), history.pending.end(), [&](const Pending& one) {
-                return one.decision == decision && one.status == status;
-            }));
+        return static_cast<int>(std::count_if(
+            history.pending.begin(), history.pending.end(),
+            [&](const Pending& one) { return one.decision == decision && one.status == status; }));
     };
     if (outcome.status == Status::interrupted) return {Decision::again, {}};
     const bool died = seen.end && seen.killed_for == KilledFor::nothing;

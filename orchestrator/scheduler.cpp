@@ -54,9 +54,14 @@ std::vector<std::string> worker_environment(const std::string& token, const Slot
 class Scheduler::Run {
   public:
     Run(Scheduler& scheduler, const std::vector<PlannedCell>& cells)
-        : settings_(scheduler.settings_), journal_(scheduler.journal_),
-          display_(scheduler.display_), on_progress_(scheduler.on_progress_), cells_(cells),
-          signals_(io_, SIGINT, SIGTERM, SIGHUP), ticker_(io_), saver_(io_),
+        : settings_(scheduler.settings_),
+          journal_(scheduler.journal_),
+          display_(scheduler.display_),
+          on_progress_(scheduler.on_progress_),
+          cells_(cells),
+          signals_(io_, SIGINT, SIGTERM, SIGHUP),
+          ticker_(io_),
+          saver_(io_),
           places_(settings_.slots.size()) {
         for (std::size_t i = 0; i < cells.size(); ++i) {
             queue_.push_back(i);
@@ -82,8 +87,8 @@ class Scheduler::Run {
     /// A slot at work.
     struct Place {
         std::shared_ptr<WorkerSession> session;
-        std::string token;             ///< of its worker
-        Clock::time_point started;     ///< its current attempt
+        std::string token;          ///< of its worker
+        Clock::time_point started;  ///< its current attempt
         std::int64_t started_unix_ms = 0;
     };
     struct Ended {
@@ -165,7 +170,8 @@ class Scheduler::Run {
             journal_.write_hello(facts);
             return;
         }
-        const auto compare = [&](const char* what, const std::string& then, const std::string& now) {
+        const auto compare = [&](const char* what, const std::string& then,
+                                 const std::string& now) {
             if (then != now)
                 throw UsageError(std::string("this sweep was begun with ") + what + " '" + then +
                                  "', now it is '" + now +
@@ -294,7 +300,9 @@ class Scheduler::Run {
 
 Scheduler::Scheduler(SweepSettings settings, Journal& journal, StatusDisplay& display,
                      std::function<void()> on_progress)
-    : settings_(std::move(settings)), journal_(journal), display_(display),
+    : settings_(std::move(settings)),
+      journal_(journal),
+      display_(display),
       on_progress_(std::move(on_progress)) {}
 
 SweepEnd Scheduler::run(const std::vector<PlannedCell>& cells) { return Run(*this, cells).run(); }

@@ -33,8 +33,8 @@ struct SweepSettings {
 
 /// Why a run of the scheduler ended.
 struct SweepEnd {
-    int signal = 0;                    ///< the one that asked us to stop; 0: none
-    bool too_many_failures = false;    ///< `max_failures` was reached
+    int signal = 0;                  ///< the one that asked us to stop; 0: none
+    bool too_many_failures = false;  ///< `max_failures` was reached
 };
 
 /// Runs cells in slots until each has an outcome, or until it is told to stop. Each attempt's end

@@ -61,8 +61,9 @@ class CountingDisplay : public StatusDisplay {
         const bool shown_again = attempt.decision != Decision::record;
         print("[" + number + "/" + total + "] " + coloured(attempt.outcome.status, status) + " " +
               describe(cell.cell) + ": " + in_short(attempt.outcome) +
-              (shown_again && attempt.outcome.status != Status::interrupted ? " (will be tried again)"
-                                                                           : "") +
+              (shown_again && attempt.outcome.status != Status::interrupted
+                   ? " (will be tried again)"
+                   : "") +
               " (" + format_duration(static_cast<double>(attempt.elapsed_ms)) + ")");
     }
 
@@ -91,10 +92,10 @@ class TerminalDisplay final : public CountingDisplay {
     explicit TerminalDisplay(bool colours) : colours_(colours) {}
 
     void cell_started(const PlannedCell& cell, int slot, int attempt) override {
-        running_[slot] = {cell.key,
-                          describe(cell.cell) +
-                              (attempt > 1 ? " (attempt " + std::to_string(attempt) + ")" : ""),
-                          "start", Clock::now()};
+        running_[slot] = {
+            cell.key,
+            describe(cell.cell) + (attempt > 1 ? " (attempt " + std::to_string(attempt) + ")" : ""),
+            "start", Clock::now()};
         draw();
     }
     void cell_phase(int slot, std::string_view phase) override {
@@ -119,15 +120,16 @@ class TerminalDisplay final : public CountingDisplay {
   protected:
     void ended(int slot, const std::string& key) override {
         // The slot may already run the next cell: an end is told when it is durable.
-        if (const auto found = running_.find(slot); found != running_.end() && found->second.key == key)
+        if (const auto found = running_.find(slot);
+            found != running_.end() && found->second.key == key)
             running_.erase(found);
     }
 
     std::string coloured(Status status, const std::string& text) const override {
         if (!colours_) return text;
-        const char* const colour = status == Status::ok    ? "\x1b[32m"
-                                   : is_failed(status)     ? "\x1b[31m"
-                                                           : "\x1b[33m";
+        const char* const colour = status == Status::ok ? "\x1b[32m"
+                                   : is_failed(status)  ? "\x1b[31m"
+                                                        : "\x1b[33m";
         return colour + text + "\x1b[0m";
     }
 

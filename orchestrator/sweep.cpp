@@ -88,12 +88,11 @@ void write_repro(const fs::path& folder, const PlannedCell& planned, const Worke
     };
     Cell cell = planned.cell;
     if (cell.device != Device::cpu) cell.device = device;
-    const boost::json::object request{
-        {"protocol", 1}, {"nonce", "repro"}, {"cell", to_json(cell)}};
-    std::string script = "#!/bin/sh\n# Runs this cell alone in the foreground: " +
-                         one_line(describe(planned.cell)) + "\ncd " +
-                         quoted(fs::current_path().string()) + " || exit\nprintf '%s\\n' " +
-                         quoted(boost::json::serialize(request)) + " |\n   ";
+    const boost::json::object request{{"protocol", 1}, {"nonce", "repro"}, {"cell", to_json(cell)}};
+    std::string script =
+        "#!/bin/sh\n# Runs this cell alone in the foreground: " + one_line(describe(planned.cell)) +
+        "\ncd " + quoted(fs::current_path().string()) + " || exit\nprintf '%s\\n' " +
+        quoted(boost::json::serialize(request)) + " |\n   ";
     for (const std::string& word : worker.argv) script += " " + quoted(word);
     const fs::path file = folder / planned.key / "repro.sh";
     make_folder(file.parent_path());
@@ -141,7 +140,8 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
     settings_.device = choice.device;
     settings_.slots = make_slots(options_, plan_, choice.device, gpus_);
     if (!choice.warning.empty()) log::warning(choice.warning);
-    if (is_debug_build()) log::warning("this is a debug build: what it measures is not worth keeping");
+    if (is_debug_build())
+        log::warning("this is a debug build: what it measures is not worth keeping");
     log::info("isosweep " + build_id() + ", " + std::to_string(plan_.size()) + " cells, device " +
               std::string(to_name(choice.device)) + " " + now.gpu);
 }
@@ -223,7 +223,8 @@ int run_only(const Options& options) {
 
     Cell cell = planned->cell;
     if (cell.device != Device::cpu) cell.device = choice.device;
-    const Outcome outcome = run_in_foreground(worker_command(options), make_slots(options, {*planned}, choice.device, gpus)[0], cell);
+    const Outcome outcome = run_in_foreground(
+        worker_command(options), make_slots(options, {*planned}, choice.device, gpus)[0], cell);
     std::puts(boost::json::serialize(to_json(outcome)).c_str());
     return is_failed(outcome.status) ? 1 : 0;
 }

@@ -41,8 +41,8 @@ class Sweep {
     std::unique_ptr<Journal> journal_;
 };
 
-/// Runs the planned cell `options.only` in the foreground: the worker's stderr goes to the terminal,
-/// nothing is recorded. Prints the outcome. \returns the exit code
+/// Runs the planned cell `options.only` in the foreground: the worker's stderr goes to the
+/// terminal, nothing is recorded. Prints the outcome. \returns the exit code
 int run_only(const Options& options);
 
 }  // namespace isosweep

@@ -34,8 +34,9 @@ bool is_number(const std::string& text) {
 
 /// Characters of a text, for alignment.
 std::size_t width_of(const std::string& text) {
-    return static_cast<std::size_t>(std::count_if(
-        text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+        return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+    }));
 }
 
 /// What is shown, as text: the first line holds the headings.
@@ -117,7 +118,8 @@ std::string to_text(const Table& table, const std::vector<ShownColumn>& shown) {
     for (std::size_t line = 0; line < sheet.lines.size(); ++line) {
         std::string out;
         for (std::size_t i = 0; i < sheet.widths.size(); ++i)
-            out += (i > 0 ? "  " : "") + padded(sheet.lines[line][i], sheet.widths[i], sheet.right[i]);
+            out +=
+                (i > 0 ? "  " : "") + padded(sheet.lines[line][i], sheet.widths[i], sheet.right[i]);
         out.resize(out.find_last_not_of(' ') + 1);
         text += out + "\n";
         if (line == 0) {
@@ -137,7 +139,8 @@ std::string to_markdown(const Table& table, const std::vector<ShownColumn>& show
             std::string cell;
             for (const char c : sheet.lines[line][i]) cell += c == '|' ? "\\|" : std::string(1, c);
             const std::size_t width = sheet.widths[i];
-            text += "| " + (width_of(cell) < width ? padded(cell, width, sheet.right[i]) : cell) + " ";
+            text +=
+                "| " + (width_of(cell) < width ? padded(cell, width, sheet.right[i]) : cell) + " ";
         }
         text += "|\n";
         if (line == 0) {

@@ -15,7 +15,8 @@ using Value = std::variant<std::monostate, std::int64_t, double, std::string>;
 /// Whether there is no value, or an empty text.
 bool is_empty(const Value& value);
 
-/// Columns and rows. A column is made on first use, so that a new figure needs one line in one place.
+/// Columns and rows. A column is made on first use, so that a new figure needs one line in one
+/// place.
 class Table {
   public:
     /// Starts a further row, all empty.
@@ -41,9 +42,9 @@ class Table {
 
 /// A column as people see it.
 struct ShownColumn {
-    std::string column;   ///< of the table
+    std::string column;  ///< of the table
     std::string heading;
-    int decimals = 3;     ///< of doubles
+    int decimals = 3;  ///< of doubles
 };
 
 /// All of the table as CSV (RFC 4180): integers and doubles exact, an absent value empty.

@@ -9,8 +9,8 @@
 #include <boost/json/serialize.hpp>
 #include <charconv>
 #include <map>
-#include <set>
 #include <optional>
+#include <set>
 
 #include "orchestrator/clock.h"
 
@@ -117,14 +117,27 @@ const std::vector<std::string>& first_columns(View view) {
     static const std::vector<std::string> cells = {
         "model_size", "context_length", "batch_size",  "warmup_steps", "measure_steps", "pass_type",
         "num_params", "mean_time_ms",   "std_time_ms", "cv_percent",   "error",         "status"};
-    static const std::vector<std::string> warmup = {
-        "warmup_steps", "mean_time_ms", "std_time_ms", "cv_percent", "difference_to_5_warmup_ms",
-        "difference_to_5_warmup_percent"};
-    static const std::vector<std::string> phases = {
-        "model_size",       "num_params",      "context_length",     "batch_size",
-        "warmup_steps",     "measure_steps",   "forward_mean_ms",    "forward_std_ms",
-        "forward_cv_percent", "backward_mean_ms", "backward_std_ms", "backward_cv_percent",
-        "total_mean_ms",    "backward_forward_ratio", "error"};
+    static const std::vector<std::string> warmup = {"warmup_steps",
+                                                    "mean_time_ms",
+                                                    "std_time_ms",
+                                                    "cv_percent",
+                                                    "difference_to_5_warmup_ms",
+                                                    "difference_to_5_warmup_percent"};
+    static const std::vector<std::string> phases = {"model_size",
+                                                    "num_params",
+                                                    "context_length",
+                                                    "batch_size",
+                                                    "warmup_steps",
+                                                    "measure_steps",
+                                                    "forward_mean_ms",
+                                                    "forward_std_ms",
+                                                    "forward_cv_percent",
+                                                    "backward_mean_ms",
+                                                    "backward_std_ms",
+                                                    "backward_cv_percent",
+                                                    "total_mean_ms",
+                                                    "backward_forward_ratio",
+                                                    "error"};
     switch (view) {
         case View::cells:
             return cells;
@@ -140,7 +153,8 @@ const std::vector<std::string>& first_columns(View view) {
 std::optional<double> number_at(const Table& table, std::size_t row, std::string_view column) {
     const Value& value = table.at(row, column);
     if (const auto* number = std::get_if<double>(&value)) return *number;
-    if (const auto* integer = std::get_if<std::int64_t>(&value)) return static_cast<double>(*integer);
+    if (const auto* integer = std::get_if<std::int64_t>(&value))
+        return static_cast<double>(*integer);
     const auto* text = std::get_if<std::string>(&value);
     double number = 0;
     if (!text || text->empty()) return std::nullopt;
@@ -166,8 +180,8 @@ std::vector<std::string> axis_columns(const Table& table) {
         if (field.kind != FieldKind::dimension) names.emplace_back(field.name);
     });
     const std::vector<std::string>& columns = table.columns();
-    for (auto at = std::find(columns.begin(), columns.end(), "replicate"); at != columns.end() &&
-                                                                           ++at != columns.end();) {
+    for (auto at = std::find(columns.begin(), columns.end(), "replicate");
+         at != columns.end() && ++at != columns.end();) {
         if (*at == "sample_std_time_ms") break;
         names.push_back(*at);
     }
@@ -309,9 +323,8 @@ Table apply_view(const Table& cells, View view) {
 }
 
 std::vector<ShownColumn> shown_columns(View view, const Table& table) {
-    const std::vector<ShownColumn> times = {{"mean_time_ms", "mean ms"},
-                                            {"std_time_ms", "std ms"},
-                                            {"cv_percent", "cv %", 2}};
+    const std::vector<ShownColumn> times = {
+        {"mean_time_ms", "mean ms"}, {"std_time_ms", "std ms"}, {"cv_percent", "cv %", 2}};
     std::vector<ShownColumn> shown = {{"model_size", "size"},
                                       {"context_length", "context"},
                                       {"batch_size", "batch"},
@@ -324,7 +337,8 @@ std::vector<ShownColumn> shown_columns(View view, const Table& table) {
         const bool known = std::any_of(shown.begin(), shown.end(), [&](const ShownColumn& one) {
             return one.column == column;
         });
-        if (!known && varies(table, column)) shown.push_back({column, replace_all(column, '_', ' ')});
+        if (!known && varies(table, column))
+            shown.push_back({column, replace_all(column, '_', ' ')});
     }
     switch (view) {
         case View::cells:
@@ -333,12 +347,10 @@ std::vector<ShownColumn> shown_columns(View view, const Table& table) {
             add({{"tokens_per_s", "tokens/s", 0}, {"peak_allocated_bytes", "peak bytes"}});
             break;
         case View::warmup:
-            shown.erase(std::remove_if(shown.begin() + static_cast<std::ptrdiff_t>(first_own),
-                                       shown.end(),
-                                       [](const ShownColumn& one) {
-                                           return one.column == "warmup_steps";
-                                       }),
-                        shown.end());
+            shown.erase(
+                std::remove_if(shown.begin() + static_cast<std::ptrdiff_t>(first_own), shown.end(),
+                               [](const ShownColumn& one) { return one.column == "warmup_steps"; }),
+                shown.end());
             add({{"warmup_steps", "warm-up"}});
             add(times);
             add({{"difference_to_5_warmup_ms", "to 5, ms"},

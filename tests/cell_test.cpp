@@ -10,8 +10,8 @@ namespace json = boost::json;
 
 TEST_CASE("the sizes have the parameters that the course names") {
     const std::pair<const char*, std::int64_t> expected[] = {
-        {"tiny", 3'084'928},         {"small", 128'625'408},   {"medium", 423'183'360},
-        {"large", 969'411'840},      {"xl", 1'998'235'200},    {"2.7B", 3'406'809'600},
+        {"tiny", 3'084'928},    {"small", 128'625'408}, {"medium", 423'183'360},
+        {"large", 969'411'840}, {"xl", 1'998'235'200},  {"2.7B", 3'406'809'600},
         {"10B", 12'832'823'808}};
     for (const auto& [name, parameters] : expected)
         CHECK(num_params(*find_model_config(name)) == parameters);

@@ -1,7 +1,7 @@
+#include "orchestrator/evidence.h"
+
 #include <doctest/doctest.h>
 #include <signal.h>
-
-#include "orchestrator/evidence.h"
 
 using namespace isosweep;
 

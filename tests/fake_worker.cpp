@@ -74,7 +74,9 @@ void answer(const protocol::Request& request) {
         text.find(':') == std::string::npos ? "" : text.substr(text.find(':') + 1);
     const std::string& nonce = request.nonce;
     const std::string ok = protocol::ok_line(nonce, measurement(request.cell));
-    const auto number = [&](int otherwise) { return argument.empty() ? otherwise : std::stoi(argument); };
+    const auto number = [&](int otherwise) {
+        return argument.empty() ? otherwise : std::stoi(argument);
+    };
 
     if (behaviour == "crash_untaken") ::raise(SIGSEGV);
     if (behaviour == "exit_untaken") ::_exit(7);
@@ -123,10 +125,9 @@ void answer(const protocol::Request& request) {
         ::_exit(0);
     }
     if (behaviour == "report") {
-        say(protocol::failure_line(nonce, *isosweep::from_name<isosweep::Status>(argument),
-                                   {{"phase", "backward"},
-                                    {"message", "told to"},
-                                    {"requested_bytes", 1024}}));
+        say(protocol::failure_line(
+            nonce, *isosweep::from_name<isosweep::Status>(argument),
+            {{"phase", "backward"}, {"message", "told to"}, {"requested_bytes", 1024}}));
         count_answer(text);
         return;
     }
@@ -145,9 +146,9 @@ void answer(const protocol::Request& request) {
         return;
     }
     if (behaviour == "other_nonce") say(protocol::ok_line("somebody-else", changed));
-    if (behaviour == "gpu") changed["gpu_seen"] = std::getenv("CUDA_VISIBLE_DEVICES")
-                                                      ? std::getenv("CUDA_VISIBLE_DEVICES")
-                                                      : "none";
+    if (behaviour == "gpu")
+        changed["gpu_seen"] =
+            std::getenv("CUDA_VISIBLE_DEVICES") ? std::getenv("CUDA_VISIBLE_DEVICES") : "none";
     // Two at once: a second one that comes after the next request would be noise by then.
     say(protocol::ok_line(nonce, changed) + (behaviour == "result_twice" ? ok : ""));
     count_answer(text);
@@ -172,9 +173,8 @@ int main() {
     if (how == "protocol_2")
         say("{\"event\":\"hello\",\"protocol\":2}\n");
     else
-        say(protocol::hello_line({{"pid", ::getpid()},
-                                  {"torch", ""},
-                                  {"build", how.empty() ? "fake" : how}}));
+        say(protocol::hello_line(
+            {{"pid", ::getpid()}, {"torch", ""}, {"build", how.empty() ? "fake" : how}}));
     std::string line;
     while (std::getline(std::cin, line)) answer(protocol::parse_request(line));
 }

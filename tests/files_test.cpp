@@ -1,3 +1,5 @@
+#include "orchestrator/files.h"
+
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <isosweep/text.h>
@@ -6,7 +8,6 @@
 
 #include "orchestrator/cell_log.h"
 #include "orchestrator/errors.h"
-#include "orchestrator/files.h"
 #include "temp_folder.h"
 
 using namespace isosweep;

@@ -1,7 +1,8 @@
+#include "orchestrator/journal.h"
+
 #include <doctest/doctest.h>
 
 #include "orchestrator/errors.h"
-#include "orchestrator/journal.h"
 #include "temp_folder.h"
 
 using namespace isosweep;
@@ -86,7 +87,8 @@ TEST_CASE("a journal cut at any byte opens, keeps every whole record, and goes o
         {
             Journal journal = Journal::open(folder / "cut");
             const std::size_t whole = text.rfind('\n', length == 0 ? 0 : length - 1);
-            const bool has_end = length >= text.find("\"record\":\"start\",", text.find("\"k2\"") - 80);
+            const bool has_end =
+                length >= text.find("\"record\":\"start\",", text.find("\"k2\"") - 80);
             if (has_end) CHECK(journal.history("k1").is_done());
             CHECK(std::filesystem::file_size(folder / "cut") ==
                   (length == 0 || whole == std::string::npos ? 0 : whole + 1));
@@ -108,10 +110,12 @@ TEST_CASE("a bad line in the middle is refused with its number") {
         Journal::open(folder / "j");
         FAIL("opened");
     } catch (const ResultsError& error) {
-        CHECK(std::string(error.what()).find("j:2: not a record of a journal") != std::string::npos);
+        CHECK(std::string(error.what()).find("j:2: not a record of a journal") !=
+              std::string::npos);
     }
     CHECK(file_contents(folder / "j") == text);
-    write_file(folder / "j", R"({"record":"header","schema":99})" "\n");
+    write_file(folder / "j", R"({"record":"header","schema":99})"
+                             "\n");
     CHECK_THROWS_AS(Journal::open(folder / "j"), UsageError);
 }
 

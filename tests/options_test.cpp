@@ -1,7 +1,8 @@
+#include "orchestrator/options.h"
+
 #include <doctest/doctest.h>
 
 #include "orchestrator/errors.h"
-#include "orchestrator/options.h"
 #include "temp_folder.h"
 
 using namespace isosweep;
@@ -85,9 +86,10 @@ TEST_CASE("bad input is one line with file, line, key, value, what was expected 
     CHECK(Config("pass-type = foward").problem() ==
           "x.cfg:1: pass-type = 'foward': expected one of forward, forward_backward, train_step; "
           "did you mean 'forward'?");
-    CHECK(Config("model-size = smal, large").problem() ==
-          "x.cfg:1: model-size = 'smal': expected one of tiny, small, medium, large, xl, 2.7B, 10B; "
-          "did you mean 'small'?");
+    CHECK(
+        Config("model-size = smal, large").problem() ==
+        "x.cfg:1: model-size = 'smal': expected one of tiny, small, medium, large, xl, 2.7B, 10B; "
+        "did you mean 'small'?");
     CHECK(Config("batch-size = 0").problem() ==
           "x.cfg:1: batch-size = '0': expected an integer >= 1");
     CHECK(Config("batch-size = 1,,2").problem() ==
@@ -120,8 +122,7 @@ TEST_CASE("bad flags name the flag") {
     CHECK(config.problem({"--precision", "bf16", "fp8"}) ==
           "--precision = 'fp8': expected one of fp32, tf32, bf16");
     CHECK(config.problem({"--timeout"}) == "--timeout: expected one value, got none");
-    CHECK(config.problem({"--timeout", "1s", "2s"}) ==
-          "--timeout: expected one value, got 1s 2s");
+    CHECK(config.problem({"--timeout", "1s", "2s"}) == "--timeout: expected one value, got 1s 2s");
     CHECK(config.problem({"stray"}) == "unexpected argument 'stray': expected a flag");
     CHECK(config.problem({}, "retry") ==
           "retry needs --status LIST, as in --status oom_gpu,timeout,crash");

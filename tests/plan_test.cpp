@@ -1,8 +1,8 @@
+#include "orchestrator/plan.h"
+
 #include <doctest/doctest.h>
 
 #include <set>
-
-#include "orchestrator/plan.h"
 
 using namespace isosweep;
 

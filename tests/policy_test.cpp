@@ -1,7 +1,7 @@
+#include "orchestrator/policy.h"
+
 #include <doctest/doctest.h>
 #include <signal.h>
-
-#include "orchestrator/policy.h"
 
 using namespace isosweep;
 

@@ -1,3 +1,5 @@
+#include "orchestrator/process.h"
+
 #include <doctest/doctest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -8,7 +10,6 @@
 #include <filesystem>
 #include <optional>
 
-#include "orchestrator/process.h"
 #include "temp_folder.h"
 
 using namespace isosweep;
@@ -28,17 +29,16 @@ struct Shell {
                    int signal_after_first_byte = 0) {
         boost::asio::io_context io;
         std::shared_ptr<Process> process;
-        process = Process::spawn(
-            io, {"sh", "-c", script}, environment,
-            {.on_stdout =
-                 [&](std::string_view bytes) {
-                     if (out.empty() && signal_after_first_byte != 0)
-                         process->signal_group(signal_after_first_byte);
-                     out += bytes;
-                 },
-             .on_stderr = [&](std::string_view bytes) { err += bytes; },
-             .on_stdout_end = {},
-             .on_end = [&](const ProcessEnd& how) { end = how; }});
+        process = Process::spawn(io, {"sh", "-c", script}, environment,
+                                 {.on_stdout =
+                                      [&](std::string_view bytes) {
+                                          if (out.empty() && signal_after_first_byte != 0)
+                                              process->signal_group(signal_after_first_byte);
+                                          out += bytes;
+                                      },
+                                  .on_stderr = [&](std::string_view bytes) { err += bytes; },
+                                  .on_stdout_end = {},
+                                  .on_end = [&](const ProcessEnd& how) { end = how; }});
         pid = process->pid();
         process->write(input);
         process->close_stdin();
@@ -63,8 +63,9 @@ TEST_CASE("a signal is told from an exit code") {
 
 TEST_CASE("a child has a group of its own, default signals, and only three descriptors") {
     ::signal(SIGPIPE, SIG_IGN);
-    const Shell shell("ls /proc/self/fd | tr '\\n' ' '; grep -E 'SigBlk|SigIgn' /proc/$$/status; "
-                      "ps -o pgid= -p $$");
+    const Shell shell(
+        "ls /proc/self/fd | tr '\\n' ' '; grep -E 'SigBlk|SigIgn' /proc/$$/status; "
+        "ps -o pgid= -p $$");
     // The fourth is ls' own, for the folder.
     CHECK(shell.out.starts_with("0 1 2 3 "));
     CHECK(shell.out.find("SigBlk:\t0000000000000000") != std::string::npos);
@@ -127,7 +128,8 @@ TEST_CASE("a child dies with the program that spawned it") {
     if (middle == 0) {
         boost::asio::io_context io;
         const auto process = Process::spawn(
-            io, {"sh", "-c", "echo $$ > " + file + ".new; mv " + file + ".new " + file + "; sleep 100"},
+            io,
+            {"sh", "-c", "echo $$ > " + file + ".new; mv " + file + ".new " + file + "; sleep 100"},
             {"PATH=/usr/bin:/bin"}, {});
         while (!std::filesystem::exists(file)) ::usleep(1000);
         ::kill(::getpid(), SIGKILL);

@@ -151,8 +151,8 @@ TEST_CASE("every way a worker can behave has its outcome, alone and in a shared 
     }
     for (const char* isolation : {"process", "shared"}) {
         CAPTURE(isolation);
-        Sandbox sandbox("axis.behaviour = " + behaviours + "\nretry = spawn_failed:1\nisolation = " +
-                        isolation);
+        Sandbox sandbox("axis.behaviour = " + behaviours +
+                        "\nretry = spawn_failed:1\nisolation = " + isolation);
         const Ran ran = sandbox.sweep({"--timeout", "700ms"});
         CHECK(ran.exit_code == 1);
         CHECK(sandbox.column("status") == expected);
@@ -223,14 +223,14 @@ TEST_CASE("what a worker prints is in the cell's log, and its last words in the 
 TEST_CASE("a cell that is not ok gets a script that repeats it") {
     Sandbox sandbox("axis.behaviour = exit:3\n");
     sandbox.sweep();
-    const std::string script =
-        "results/x/cells/" + sandbox.column("key") + "/repro.sh";
+    const std::string script = "results/x/cells/" + sandbox.column("key") + "/repro.sh";
     CHECK(contains(sandbox.file(script), "\"behaviour\":\"exit:3\""));
-    CHECK(WEXITSTATUS(std::system(("sh " + sandbox.path(script).string() + " >/dev/null").c_str())) ==
-          3);
+    CHECK(WEXITSTATUS(
+              std::system(("sh " + sandbox.path(script).string() + " >/dev/null").c_str())) == 3);
 }
 
-TEST_CASE("a worker that dies before its hello is a failed spawn and is run again by the same command") {
+TEST_CASE(
+    "a worker that dies before its hello is a failed spawn and is run again by the same command") {
     Sandbox sandbox("axis.behaviour = ok\nretry = spawn_failed:1\n");
     sandbox.set_variable("FAKE_WORKER_START=dies");
     const Ran ran = sandbox.sweep();
@@ -290,7 +290,8 @@ TEST_CASE("--fresh starts over and keeps the old run") {
 TEST_CASE("a second run of the same output is kept out") {
     Sandbox sandbox("axis.behaviour = slow:3000\n");
     const pid_t first = sandbox.start({"run", "x.cfg"});
-    sandbox.wait_until([&] { return contains(sandbox.file("results/x/journal.jsonl"), "\"worker\""); });
+    sandbox.wait_until(
+        [&] { return contains(sandbox.file("results/x/journal.jsonl"), "\"worker\""); });
     const Ran second = sandbox.sweep();
     CHECK(second.exit_code == 3);
     CHECK(contains(second.err, "pid " + std::to_string(first)));
@@ -330,7 +331,8 @@ TEST_CASE("a killed sweep goes on where it stopped, and its worker died with it"
 TEST_CASE("the first Ctrl-C finishes the running cell, and the sweep ends as by that signal") {
     Sandbox sandbox("axis.behaviour = slow:700, ok\n");
     const pid_t pid = sandbox.start({"run", "x.cfg"});
-    sandbox.wait_until([&] { return contains(sandbox.file("results/x/journal.jsonl"), "\"hello\""); });
+    sandbox.wait_until(
+        [&] { return contains(sandbox.file("results/x/journal.jsonl"), "\"hello\""); });
     ::kill(pid, SIGINT);
     const Ran ran = sandbox.wait(pid);
     CHECK(ran.signal == SIGINT);
@@ -344,7 +346,8 @@ TEST_CASE("the first Ctrl-C finishes the running cell, and the sweep ends as by 
 TEST_CASE("a second Ctrl-C kills the cell, which is run again later") {
     Sandbox sandbox("axis.behaviour = slow:60000\n");
     const pid_t pid = sandbox.start({"run", "x.cfg"});
-    sandbox.wait_until([&] { return contains(sandbox.file("results/x/journal.jsonl"), "\"hello\""); });
+    sandbox.wait_until(
+        [&] { return contains(sandbox.file("results/x/journal.jsonl"), "\"hello\""); });
     ::kill(pid, SIGTERM);
     sandbox.wait_until([&] { return contains(sandbox.file("err.txt"), "once more kills it"); });
     ::kill(pid, SIGTERM);
@@ -390,13 +393,13 @@ TEST_CASE("results that cannot be written end the sweep before it begins") {
 TEST_CASE("bad input starts and writes nothing") {
     Sandbox sandbox("axis.behaviour = ok\n");
     CHECK(sandbox.sweep({"--batch-size", "many"}).exit_code == 2);
-    CHECK(sandbox.file("err.txt") ==
-          "isosweep: --batch-size = 'many': expected an integer >= 1\n");
+    CHECK(sandbox.file("err.txt") == "isosweep: --batch-size = 'many': expected an integer >= 1\n");
     CHECK_FALSE(std::filesystem::exists(sandbox.path("results")));
 }
 
 TEST_CASE("a launcher is put in front of the worker") {
-    Sandbox sandbox("axis.behaviour = ok, crash:11\nretry = none\nlauncher = sh -c '\"$@\"; exit $?' x\n");
+    Sandbox sandbox(
+        "axis.behaviour = ok, crash:11\nretry = none\nlauncher = sh -c '\"$@\"; exit $?' x\n");
     sandbox.sweep();
     CHECK(sandbox.column("status") == "ok crash");
     CHECK(sandbox.column("signal") == " SIGSEGV");
@@ -415,7 +418,8 @@ TEST_CASE("--only runs one planned cell and records nothing") {
 
 TEST_CASE("plan lists the cells, status and report tell how far a sweep is") {
     Sandbox sandbox("axis.behaviour = ok, exit:3\n");
-    CHECK(contains(sandbox.run({"plan", "x.cfg"}).out, "tiny, context 512, batch 4, forward, behaviour ok"));
+    CHECK(contains(sandbox.run({"plan", "x.cfg"}).out,
+                   "tiny, context 512, batch 4, forward, behaviour ok"));
     CHECK(contains(sandbox.run({"status", "x.cfg"}).out, "2 cells planned, none run yet"));
     CHECK(sandbox.run({"report", "x.cfg"}).exit_code == 2);
     sandbox.sweep();
@@ -434,7 +438,8 @@ TEST_CASE("a worker in Python with axes of its own is swept") {
         "axis.power = 2, 3\naxis.terms = 10, 100\nmeasure-steps = 3\nwarmup-steps = 1\n",
         TESTS_DIR "/python_worker.py");
     for (const char* isolation : {"process", "shared"}) {
-        const Ran ran = sandbox.sweep({"--isolation", isolation, "--output", std::string(isolation) + ".csv"});
+        const Ran ran =
+            sandbox.sweep({"--isolation", isolation, "--output", std::string(isolation) + ".csv"});
         CAPTURE(ran.err);
         CHECK(ran.exit_code == 0);
         const std::string csv = std::string(isolation) + ".csv";

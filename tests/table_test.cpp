@@ -1,9 +1,10 @@
+#include "orchestrator/table.h"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
 
 #include "orchestrator/errors.h"
-#include "orchestrator/table.h"
 #include "temp_folder.h"
 
 using namespace isosweep;
@@ -23,8 +24,11 @@ Table sample() {
     return table;
 }
 
-const std::vector<ShownColumn> shown = {
-    {"size", "size"}, {"ms", "mean ms", 2}, {"bytes", "bytes"}, {"none", "none"}, {"error", "error"}};
+const std::vector<ShownColumn> shown = {{"size", "size"},
+                                        {"ms", "mean ms", 2},
+                                        {"bytes", "bytes"},
+                                        {"none", "none"},
+                                        {"error", "error"}};
 
 }  // namespace
 
@@ -42,7 +46,8 @@ TEST_CASE("a table as text and as Markdown") {
 small    12.35   1024
 2.7B                   said "no", and left | gone
 )");
-    CHECK(to_markdown(sample(), shown) == R"(| size  | mean ms | bytes | error                      |
+    CHECK(to_markdown(sample(), shown) ==
+          R"(| size  | mean ms | bytes | error                      |
 |-------|--------:|------:|----------------------------|
 | small |   12.35 |  1024 |                            |
 | 2.7B  |         |       | said "no", and left \| gone |

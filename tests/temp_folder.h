@@ -12,7 +12,8 @@ namespace isosweep::tests {
 class TempFolder {
   public:
     TempFolder() {
-        std::string name = (std::filesystem::temp_directory_path() / "isosweep-test-XXXXXX").string();
+        std::string name =
+            (std::filesystem::temp_directory_path() / "isosweep-test-XXXXXX").string();
         path_ = ::mkdtemp(name.data());
     }
     TempFolder(const TempFolder&) = delete;

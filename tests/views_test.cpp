@@ -1,8 +1,9 @@
+#include "orchestrator/views.h"
+
 #include <doctest/doctest.h>
 
 #include <boost/json/array.hpp>
 
-#include "orchestrator/views.h"
 #include "temp_folder.h"
 
 using namespace isosweep;
@@ -77,8 +78,9 @@ TEST_CASE("one row per planned cell in plan order, the fixed columns first") {
     sample.add(cell, failed(Status::error, "it, broke"));
     cell.context_length = 4096;
     sample.plan.push_back({key_of(cell), cell});
-    CHECK(first_lines(to_csv(sample.view(View::cells)), 12) ==
-          R"(model_size,context_length,batch_size,warmup_steps,measure_steps,pass_type,num_params,mean_time_ms,std_time_ms,cv_percent,error,status
+    CHECK(
+        first_lines(to_csv(sample.view(View::cells)), 12) ==
+        R"(model_size,context_length,batch_size,warmup_steps,measure_steps,pass_type,num_params,mean_time_ms,std_time_ms,cv_percent,error,status
 small,512,4,5,10,forward,42,2,1,50,,ok
 small,1024,4,5,10,forward,42,,,,OOM,oom_gpu
 small,2048,4,5,10,forward,,,,,"it, broke"
@@ -109,13 +111,15 @@ TEST_CASE("the warm-up view compares with 5 warm-up steps") {
     Cell cell;
     for (const int steps : {0, 5}) {
         cell.warmup_steps = steps;
-        sample.add(cell, ok(steps == 0 ? std::initializer_list<double>{4, 6} : std::initializer_list<double>{4, 4}));
+        sample.add(cell, ok(steps == 0 ? std::initializer_list<double>{4, 6}
+                                       : std::initializer_list<double>{4, 4}));
     }
     cell.pass_type = PassType::forward_backward;  // another cell: nothing to compare with
     cell.warmup_steps = 1;
     sample.add(cell, ok({9, 9}));
-    CHECK(first_lines(to_csv(sample.view(View::warmup)), 7) ==
-          R"(warmup_steps,mean_time_ms,std_time_ms,cv_percent,difference_to_5_warmup_ms,difference_to_5_warmup_percent,model_size
+    CHECK(
+        first_lines(to_csv(sample.view(View::warmup)), 7) ==
+        R"(warmup_steps,mean_time_ms,std_time_ms,cv_percent,difference_to_5_warmup_ms,difference_to_5_warmup_percent,model_size
 0,5,1,20,1,25,small
 5,4,0,0,0,0,small
 1,9,0,0,,,small
@@ -132,8 +136,9 @@ TEST_CASE("the phases view has the forward_backward cells with their ratio") {
     sample.add(cell, outcome);
     cell.context_length = 1024;
     sample.add(cell, failed(Status::oom_gpu, ""));
-    CHECK(first_lines(to_csv(sample.view(View::phases)), 15) ==
-          R"(model_size,num_params,context_length,batch_size,warmup_steps,measure_steps,forward_mean_ms,forward_std_ms,forward_cv_percent,backward_mean_ms,backward_std_ms,backward_cv_percent,total_mean_ms,backward_forward_ratio,error
+    CHECK(
+        first_lines(to_csv(sample.view(View::phases)), 15) ==
+        R"(model_size,num_params,context_length,batch_size,warmup_steps,measure_steps,forward_mean_ms,forward_std_ms,forward_cv_percent,backward_mean_ms,backward_std_ms,backward_cv_percent,total_mean_ms,backward_forward_ratio,error
 small,42,512,4,5,10,2,0,0,4,1,25,6,2,
 small,,1024,4,5,10,,,,,,,,,OOM
 )");

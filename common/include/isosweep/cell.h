@@ -102,8 +102,9 @@ struct Field {
 template <class CellRef, class Visit>
 void for_each_field(CellRef& cell, Visit&& visit) {
     using enum FieldKind;
-    visit(Field{"model_size", axis, 0, "tiny, small, medium, large, xl, 2.7B, 10B or a [model.NAME]"},
-          cell.model_size);
+    visit(
+        Field{"model_size", axis, 0, "tiny, small, medium, large, xl, 2.7B, 10B or a [model.NAME]"},
+        cell.model_size);
     visit(Field{"d_model", dimension, 1, "width of the residual stream"}, cell.d_model);
     visit(Field{"d_ff", dimension, 1, "inner width of the feed-forward layer"}, cell.d_ff);
     visit(Field{"num_layers", dimension, 1, "Transformer blocks"}, cell.num_layers);
@@ -125,8 +126,9 @@ void for_each_field(CellRef& cell, Visit&& visit) {
     visit(Field{"warmup_steps", axis, 0, "steps before the measured ones"}, cell.warmup_steps);
     visit(Field{"measure_steps", axis, 1, "measured steps"}, cell.measure_steps);
     visit(Field{"device", axis, 0, "auto, cuda, cpu"}, cell.device);
-    visit(Field{"gpu_memory_limit", setting, 0, "bytes or 24GiB: a large GPU behaves as a small one"},
-          cell.gpu_memory_limit);
+    visit(
+        Field{"gpu_memory_limit", setting, 0, "bytes or 24GiB: a large GPU behaves as a small one"},
+        cell.gpu_memory_limit);
     visit(Field{"replicate", counter, 1, "number of this repetition"}, cell.replicate);
 }
 

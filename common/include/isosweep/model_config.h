@@ -10,10 +10,10 @@ namespace isosweep {
 
 /// The dimensions of a decoder-only Transformer as the course (CS336) defines it.
 struct ModelConfig {
-    std::int64_t d_model = 768;       ///< width of the residual stream; num_heads divides it
-    std::int64_t d_ff = 3072;         ///< inner width of the SwiGLU feed-forward layer
-    std::int64_t num_layers = 12;     ///< Transformer blocks
-    std::int64_t num_heads = 12;      ///< attention heads; d_model / num_heads is even (rotary pairs)
+    std::int64_t d_model = 768;    ///< width of the residual stream; num_heads divides it
+    std::int64_t d_ff = 3072;      ///< inner width of the SwiGLU feed-forward layer
+    std::int64_t num_layers = 12;  ///< Transformer blocks
+    std::int64_t num_heads = 12;   ///< attention heads; d_model / num_heads is even (rotary pairs)
     std::int64_t vocab_size = 10000;  ///< rows of the embedding and of the output projection
 
     bool operator==(const ModelConfig&) const = default;

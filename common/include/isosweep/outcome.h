@@ -57,14 +57,14 @@ bool is_reportable(Status status);
 /// How one attempt at a cell ended, as a value.
 struct Outcome {
     Status status = Status::not_run;
-    std::string message;             ///< one line: what happened and where; empty when ok
-    std::string phase;               ///< the worker's last phase before a failure
-    std::optional<int> exit_code;    ///< where the worker ended by one that is not 0
-    std::string signal;              ///< where a signal ended it: "SIGSEGV"
-    std::vector<std::string> flags;  ///< "dirty_exit:SIGSEGV", "stdout_closed", the worker's own
-    std::int64_t noise_lines = 0;    ///< lines on the worker's stdout that were not for us
-    boost::json::object measurement; ///< as the worker sent it; empty unless ok
-    boost::json::object error;       ///< as the worker sent it; empty when ok
+    std::string message;              ///< one line: what happened and where; empty when ok
+    std::string phase;                ///< the worker's last phase before a failure
+    std::optional<int> exit_code;     ///< where the worker ended by one that is not 0
+    std::string signal;               ///< where a signal ended it: "SIGSEGV"
+    std::vector<std::string> flags;   ///< "dirty_exit:SIGSEGV", "stdout_closed", the worker's own
+    std::int64_t noise_lines = 0;     ///< lines on the worker's stdout that were not for us
+    boost::json::object measurement;  ///< as the worker sent it; empty unless ok
+    boost::json::object error;        ///< as the worker sent it; empty when ok
 };
 
 /// The outcome as a part of a journal record, and the reverse. \throws std::exception if `object`

@@ -9,7 +9,8 @@
 #include <string_view>
 #include <variant>
 
-/// The protocol between orchestrator and worker, version 1: one JSON object a line (docs/PROTOCOL.md).
+/// The protocol between orchestrator and worker, version 1: one JSON object a line
+/// (docs/PROTOCOL.md).
 namespace isosweep::protocol {
 
 inline constexpr int version = 1;
@@ -41,7 +42,8 @@ struct Noise {};
 using Reply = std::variant<Hello, Phase, Result, Malformed, Noise>;
 
 /// Reads one line of a worker, without its '\n'. Never throws: whatever it is not, it is Noise.
-/// A line that is no JSON but names `nonce` and "result" is Malformed, not Noise: Python writes NaN.
+/// A line that is no JSON but names `nonce` and "result" is Malformed, not Noise: Python writes
+/// NaN.
 Reply parse_reply(std::string_view line, std::string_view nonce);
 
 /// The outcome that a result line stands for, given what the request asked for: the worker's own

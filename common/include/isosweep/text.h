@@ -69,7 +69,8 @@ std::int64_t parse_bytes(std::string_view text);
 /// Bytes as people read them: "1.5 GiB", "640 B".
 std::string format_bytes(std::int64_t bytes);
 
-/// "250ms", "90s", "10m", "1.5h", "2d" or plain seconds. \returns milliseconds, >= 0 \throws BadValue
+/// "250ms", "90s", "10m", "1.5h", "2d" or plain seconds. \returns milliseconds, >= 0 \throws
+/// BadValue
 std::int64_t parse_duration_ms(std::string_view text);
 
 /// A duration as people read it: "0.4 s", "12 s", "3 min 20 s", "2 h 05 min".
