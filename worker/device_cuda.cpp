@@ -22,7 +22,7 @@ namespace {
 
 namespace allocator = c10::cuda::CUDACachingAllocator;
 
-constexpr std::size_t kAggregate = 0;  // of the allocator's statistics by pool
+constexpr std::size_t aggregate = 0;  // of the allocator's statistics by pool
 
 std::optional<std::int64_t> memory_limit;
 
@@ -33,10 +33,10 @@ Memory memory_given(std::size_t free, std::size_t total) {
     const auto stats = allocator::getDeviceStats(c10::cuda::current_device());
     Memory memory{.capacity = static_cast<std::int64_t>(total),
                   .free = static_cast<std::int64_t>(free),
-                  .allocated = stats.allocated_bytes[kAggregate].current,
-                  .reserved = stats.reserved_bytes[kAggregate].current,
-                  .peak_allocated = stats.allocated_bytes[kAggregate].peak,
-                  .peak_reserved = stats.reserved_bytes[kAggregate].peak,
+                  .allocated = stats.allocated_bytes[aggregate].current,
+                  .reserved = stats.reserved_bytes[aggregate].current,
+                  .peak_allocated = stats.allocated_bytes[aggregate].peak,
+                  .peak_reserved = stats.reserved_bytes[aggregate].peak,
                   .limit = memory_limit};
     if (memory_limit)
         memory.free = std::clamp(*memory_limit - memory.reserved, std::int64_t{0}, memory.free);

@@ -15,7 +15,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr int kCudaOutOfMemory = 2;  // cudaErrorMemoryAllocation
+constexpr int cuda_out_of_memory = 2;  // cudaErrorMemoryAllocation
 
 bool contains(std::string_view text, std::string_view part) {
     return text.find(part) != std::string_view::npos;
@@ -112,7 +112,7 @@ Failure describe_failure(std::exception_ptr exception, std::string_view phase, b
         const int code = problem.get_error_code();
         const std::string_view message = problem.what_without_backtrace();
         if (is_sticky_cuda_error(code)) return crash(code, phase, message);
-        return failure(code == kCudaOutOfMemory ? Status::oom_gpu : status_of_message(message),
+        return failure(code == cuda_out_of_memory ? Status::oom_gpu : status_of_message(message),
                        phase, message);
     } catch (const c10::Error& problem) {
         const std::string_view message = problem.what_without_backtrace();

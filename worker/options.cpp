@@ -10,8 +10,8 @@ namespace {
 
 namespace po = boost::program_options;
 
-constexpr unsigned kLineWidth = 100;
-constexpr const char* kStray = "stray";
+constexpr unsigned line_width = 100;
+constexpr const char* stray_words = "stray";
 
 bool is_of_model(const Field& field) {
     return field.kind == FieldKind::dimension || field.name == "model_size" ||
@@ -19,9 +19,9 @@ bool is_of_model(const Field& field) {
 }
 
 struct Descriptions {
-    po::options_description model{"The model", kLineWidth};
-    po::options_description run{"What to run and how to measure it", kLineWidth};
-    po::options_description program{"The program", kLineWidth};
+    po::options_description model{"The model", line_width};
+    po::options_description run{"What to run and how to measure it", line_width};
+    po::options_description program{"The program", line_width};
 
     Descriptions() {
         // Values are read as text, so that all of them are parsed and refused in the same words.
@@ -60,7 +60,7 @@ po::variables_map parse(int argc, const char* const* argv) {
     const po::options_description all = Descriptions().all();
     // Takes what stands alone, to name it.
     po::options_description accepted;
-    accepted.add(all).add_options()(kStray, po::value<std::vector<std::string>>());
+    accepted.add(all).add_options()(stray_words, po::value<std::vector<std::string>>());
     // No guessing: an abbreviation that works today is ambiguous with the next flag.
     constexpr int style =
         (po::command_line_style::unix_style & ~po::command_line_style::allow_guessing) &
@@ -70,12 +70,12 @@ po::variables_map parse(int argc, const char* const* argv) {
             po::command_line_parser(argc, argv)
                 .options(accepted)
                 .style(style)
-                .positional(po::positional_options_description().add(kStray, -1))
+                .positional(po::positional_options_description().add(stray_words, -1))
                 .run();
         po::variables_map given;
         po::store(parsed, given);
-        if (given.count(kStray) > 0)
-            throw UsageError(given[kStray].as<std::vector<std::string>>().front() +
+        if (given.count(stray_words) > 0)
+            throw UsageError(given[stray_words].as<std::vector<std::string>>().front() +
                              ": a value needs its flag in front of it; --help lists them");
         return given;
     } catch (const po::unknown_option& problem) {

@@ -13,7 +13,7 @@
 namespace isosweep {
 namespace {
 
-constexpr int kTerminated = 70;  // EX_SOFTWARE of sysexits.h
+constexpr int exit_terminated = 70;  // EX_SOFTWARE of sysexits.h
 
 // What the terminate handler needs, ready: it must not allocate.
 int last_words_fd = -1;
@@ -22,7 +22,7 @@ std::string last_words;
 [[noreturn]] void terminated() {
     if (last_words_fd >= 0 && !last_words.empty())
         static_cast<void>(!::write(last_words_fd, last_words.data(), last_words.size()));
-    ::_exit(kTerminated);
+    ::_exit(exit_terminated);
 }
 
 }  // namespace

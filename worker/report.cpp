@@ -29,9 +29,9 @@ std::string grouped(std::int64_t number) {
 std::string ms(double value) { return format_fixed(value, 3) + " ms"; }
 
 std::string row(std::string_view label, const std::string& value) {
-    constexpr std::size_t kLabelWidth = 16;
+    constexpr std::size_t label_width = 16;
     std::string line = "  " + std::string(label);
-    line.resize(2 + kLabelWidth, ' ');
+    line.resize(2 + label_width, ' ');
     return line + value + "\n";
 }
 

@@ -11,7 +11,7 @@
 namespace isosweep {
 namespace {
 
-constexpr std::array<std::string_view, 3> kParts = {"forward", "backward", "optimizer"};
+constexpr std::array<std::string_view, 3> part_names = {"forward", "backward", "optimizer"};
 
 }  // namespace
 
@@ -30,11 +30,11 @@ Step::~Step() { prepare(); }
 std::span<const std::string_view> Step::parts() const {
     switch (pass_type_) {
         case PassType::forward:
-            return std::span(kParts).first(1);
+            return std::span(part_names).first(1);
         case PassType::forward_backward:
-            return std::span(kParts).first(2);
+            return std::span(part_names).first(2);
         case PassType::train_step:
-            return kParts;
+            return part_names;
     }
     return {};
 }

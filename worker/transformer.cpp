@@ -9,8 +9,8 @@
 namespace isosweep {
 namespace {
 
-constexpr double kRotaryTheta = 10000.0;
-constexpr double kNormEpsilon = 1e-5;
+constexpr double rotary_theta = 10000.0;
+constexpr double norm_epsilon = 1e-5;
 
 /// What every block needs to know of the positions of a sequence.
 struct Positions {
@@ -52,7 +52,7 @@ torch::Tensor register_weight(torch::nn::Module& parent, const char* name,
 /// Root-mean-square norm, computed in fp32 and cast back.
 torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight) {
     torch::Tensor y = x.to(torch::kFloat);
-    y = y * torch::rsqrt(y.pow(2).mean(-1, /*keepdim=*/true) + kNormEpsilon);
+    y = y * torch::rsqrt(y.pow(2).mean(-1, /*keepdim=*/true) + norm_epsilon);
     return (weight * y).to(x.scalar_type());
 }
 
@@ -125,7 +125,7 @@ class SwiGlu : public torch::nn::Module {
     torch::Tensor w1_, w2_, w3_;
 };
 
-const ModelConfig& checked(const ModelConfig& config, std::int64_t context_length) {
+ModelConfig checked(const ModelConfig& config, std::int64_t context_length) {
     if (const std::string reason = invalid_reason(config); !reason.empty())
         throw std::invalid_argument(reason);
     if (context_length < 1) throw std::invalid_argument("context_length must be at least 1");
@@ -179,7 +179,7 @@ TransformerImpl::TransformerImpl(const ModelConfig& config, std::int64_t context
     const torch::Tensor exponents =
         torch::arange(0, head_size, 2, fp32) / static_cast<double>(head_size);
     const torch::Tensor angles =
-        torch::outer(torch::arange(context_length, fp32), torch::pow(kRotaryTheta, -exponents));
+        torch::outer(torch::arange(context_length, fp32), torch::pow(rotary_theta, -exponents));
     cosines_ = register_buffer("rotary_cosines", angles.cos());
     sines_ = register_buffer("rotary_sines", angles.sin());
     const torch::Tensor at = torch::arange(context_length, torch::device(device));

@@ -97,8 +97,8 @@ Golden load(const std::string& name) {
     return golden;
 }
 
-constexpr double kTolerance = 1e-4;
-constexpr const char* kFiles[] = {"transformer_a.json", "transformer_b.json"};
+constexpr double tolerance = 1e-4;
+constexpr const char* golden_files[] = {"transformer_a.json", "transformer_b.json"};
 
 /// Runs forward and backward of `pass_type` and compares every parameter's gradient.
 void check_gradients(const Golden& golden, PassType pass_type, std::string_view key) {
@@ -119,15 +119,15 @@ void check_gradients(const Golden& golden, PassType pass_type, std::string_view 
         const double of_first = relative_difference(numbers(gradient.flatten().narrow(0, 0, 4)),
                                                     numbers(of_parameter.at("first")),
                                                     largest_magnitude(numbers(gradient)));
-        CHECK(of_norm < kTolerance);
-        CHECK(of_first < kTolerance);
+        CHECK(of_norm < tolerance);
+        CHECK(of_first < tolerance);
         worst = std::max({worst, of_norm, of_first});
     }
     MESSAGE(key, ": worst difference ", worst);
 }
 
 TEST_CASE("the logits are the course's") {
-    for (const std::string name : kFiles) {
+    for (const std::string name : golden_files) {
         CAPTURE(name);
         Golden golden = load(name);
         CHECK(num_params(golden.config) == golden.file.at("num_params").as_int64());
@@ -135,26 +135,26 @@ TEST_CASE("the logits are the course's") {
         const double difference =
             relative_difference(numbers(logits), numbers(golden.file.at("logits")));
         MESSAGE("worst difference ", difference);
-        CHECK(difference < kTolerance);
+        CHECK(difference < tolerance);
     }
 }
 
 TEST_CASE("the gradients of the logits' sum are the course's") {
-    for (const std::string name : kFiles) {
+    for (const std::string name : golden_files) {
         CAPTURE(name);
         check_gradients(load(name), PassType::forward_backward, "grads_of_sum_logits");
     }
 }
 
 TEST_CASE("the gradients of the cross entropy are the course's") {
-    for (const std::string name : kFiles) {
+    for (const std::string name : golden_files) {
         CAPTURE(name);
         check_gradients(load(name), PassType::train_step, "grads_of_cross_entropy");
     }
 }
 
 TEST_CASE("six steps of AdamW have the course's losses") {
-    for (const std::string name : kFiles) {
+    for (const std::string name : golden_files) {
         CAPTURE(name);
         const Golden golden = load(name);
         Step step(golden.model, golden.input, golden.target, PassType::train_step, Precision::fp32);
@@ -166,7 +166,7 @@ TEST_CASE("six steps of AdamW have the course's losses") {
         }
         const double difference = relative_difference(losses, numbers(golden.file.at("losses")));
         MESSAGE("worst difference ", difference);
-        CHECK(difference < kTolerance);
+        CHECK(difference < tolerance);
     }
 }
 

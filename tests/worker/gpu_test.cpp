@@ -16,7 +16,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+constexpr std::int64_t mebibyte = std::int64_t{1} << 20;
 
 bool skipped() {
     if (cuda::is_usable()) return false;
@@ -24,7 +24,7 @@ bool skipped() {
     return true;
 }
 
-const auto kSilent = [](std::string_view) {};
+const auto silent = [](std::string_view) {};
 
 /// Weights of 12 MB; at batch 8 and context 256 each tensor of attention scores is 8 MiB, the
 /// logits are 78 MiB.
@@ -84,7 +84,7 @@ TEST_CASE("every pass and precision measures on the GPU") {
                 cell.pass_type = pass;
                 cell.precision = precision;
                 cell.sync = sync;
-                const CellResult result = run_cell(cell, kSilent);
+                const CellResult result = run_cell(cell, silent);
                 const Outcome outcome = protocol::check_result(
                     json::parse(result.line("1")).as_object(), to_json(cell));
                 REQUIRE_MESSAGE(outcome.status == Status::ok, outcome.message);
@@ -107,17 +107,17 @@ TEST_CASE("a GPU made small runs out where it would, says how much was missing, 
     if (skipped()) return;
     Cell cell = tiny_cell();
     cell.pass_type = PassType::train_step;
-    const CellResult unlimited = run_cell(cell, kSilent);
+    const CellResult unlimited = run_cell(cell, silent);
     REQUIRE(unlimited.status == Status::ok);
     const auto peak = unlimited.measurement.at("peak_reserved_bytes").as_int64();
 
     bool in_forward = false;
     bool in_backward = false;
     // From far too little to nearly enough.
-    for (std::int64_t limit = 4 * kMiB; limit < peak; limit += peak / 12) {
+    for (std::int64_t limit = 4 * mebibyte; limit < peak; limit += peak / 12) {
         CAPTURE(limit);
         cell.gpu_memory_limit.bytes = limit;
-        const CellResult result = run_cell(cell, kSilent);
+        const CellResult result = run_cell(cell, silent);
         if (result.status == Status::ok) continue;  // the allocator can do with less than it took
         REQUIRE(result.status == Status::oom_gpu);
         in_forward |= result.error.at("phase") == "forward";
@@ -135,7 +135,7 @@ TEST_CASE("a GPU made small runs out where it would, says how much was missing, 
     CHECK(in_backward);
 
     cell.gpu_memory_limit = {};
-    const CellResult after = run_cell(cell, kSilent);
+    const CellResult after = run_cell(cell, silent);
     CHECK(after.status == Status::ok);
     CHECK(after.measurement.at("loss").as_double() ==
           doctest::Approx(unlimited.measurement.at("loss").as_double()).epsilon(1e-4));
@@ -146,7 +146,7 @@ TEST_CASE("--serve goes on after a cell that did not fit") {
     if (skipped()) return;
     Cell small = tiny_cell();
     Cell large = small;
-    large.gpu_memory_limit.bytes = 40 * kMiB;
+    large.gpu_memory_limit.bytes = 40 * mebibyte;
     const ProgramRun run = run_worker({"--serve"},
                                       protocol::request_line({"1", to_json(small)}) +
                                           protocol::request_line({"2", to_json(large)}) +

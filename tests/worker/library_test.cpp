@@ -15,7 +15,7 @@
 namespace isosweep {
 namespace {
 
-constexpr ModelConfig kSmall{
+constexpr ModelConfig small_model{
     .d_model = 16, .d_ff = 24, .num_layers = 1, .num_heads = 2, .vocab_size = 30};
 
 Transformer seeded_model(const ModelConfig& config, std::int64_t context_length, int seed = 1) {
@@ -25,8 +25,8 @@ Transformer seeded_model(const ModelConfig& config, std::int64_t context_length,
 
 Cell small_cell() {
     Cell cell;
-    set_model(cell, "custom", kSmall);
-    cell.vocab_size = kSmall.vocab_size;
+    set_model(cell, "custom", small_model);
+    cell.vocab_size = small_model.vocab_size;
     cell.context_length = 8;
     cell.batch_size = 2;
     cell.warmup_steps = 1;
@@ -35,10 +35,10 @@ Cell small_cell() {
     return cell;
 }
 
-const auto kSilent = [](std::string_view) {};
+const auto silent = [](std::string_view) {};
 
 TEST_CASE("parameters carry the course's names and shapes") {
-    const Transformer model = seeded_model(kSmall, 8);
+    const Transformer model = seeded_model(small_model, 8);
     std::string listing;
     for (const auto& parameter : model->named_parameters()) {
         listing += parameter.key() + " " + c10::str(parameter.value().sizes()) + "\n";
@@ -89,10 +89,10 @@ TEST_CASE("weights are normal numbers cut at three deviations") {
 }
 
 TEST_CASE("a seed repeats a model, another seed makes another") {
-    const torch::Tensor ids = generate_random_batch(2, 8, kSmall.vocab_size, torch::kCPU);
-    const torch::Tensor logits = seeded_model(kSmall, 8, 1)->forward(ids);
-    CHECK(torch::equal(logits, seeded_model(kSmall, 8, 1)->forward(ids)));
-    CHECK_FALSE(torch::equal(logits, seeded_model(kSmall, 8, 2)->forward(ids)));
+    const torch::Tensor ids = generate_random_batch(2, 8, small_model.vocab_size, torch::kCPU);
+    const torch::Tensor logits = seeded_model(small_model, 8, 1)->forward(ids);
+    CHECK(torch::equal(logits, seeded_model(small_model, 8, 1)->forward(ids)));
+    CHECK_FALSE(torch::equal(logits, seeded_model(small_model, 8, 2)->forward(ids)));
 }
 
 TEST_CASE("odd shapes work in every pass") {
@@ -110,10 +110,10 @@ TEST_CASE("odd shapes work in every pass") {
 }
 
 TEST_CASE("a later token changes no earlier logits, and shorter sequences are prefixes") {
-    Transformer model = seeded_model(kSmall, 8);
-    const torch::Tensor ids = generate_random_batch(1, 8, kSmall.vocab_size, torch::kCPU);
+    Transformer model = seeded_model(small_model, 8);
+    const torch::Tensor ids = generate_random_batch(1, 8, small_model.vocab_size, torch::kCPU);
     torch::Tensor changed = ids.clone();
-    changed[0][7] = (changed[0][7] + 1) % kSmall.vocab_size;
+    changed[0][7] = (changed[0][7] + 1) % small_model.vocab_size;
     const auto first_seven = [](const torch::Tensor& logits) { return logits.narrow(1, 0, 7); };
     const torch::Tensor logits = first_seven(model->forward(ids));
     CHECK(torch::allclose(logits, first_seven(model->forward(changed))));
@@ -121,24 +121,24 @@ TEST_CASE("a later token changes no earlier logits, and shorter sequences are pr
 }
 
 TEST_CASE("models that cannot be are refused with the reason") {
-    ModelConfig config = kSmall;
+    ModelConfig config = small_model;
     config.num_heads = 3;
     CHECK_THROWS_AS(create_model(config, 8, torch::kCPU), std::invalid_argument);
-    CHECK_THROWS_AS(create_model(kSmall, 0, torch::kCPU), std::invalid_argument);
-    Transformer model = seeded_model(kSmall, 8);
-    const torch::Tensor long_ids = generate_random_batch(1, 9, kSmall.vocab_size, torch::kCPU);
+    CHECK_THROWS_AS(create_model(small_model, 0, torch::kCPU), std::invalid_argument);
+    Transformer model = seeded_model(small_model, 8);
+    const torch::Tensor long_ids = generate_random_batch(1, 9, small_model.vocab_size, torch::kCPU);
     CHECK_THROWS_WITH_AS(model->forward(long_ids),
                          doctest::Contains("longer than the model's context of 8"), c10::Error);
 }
 
 TEST_CASE("bf16 is near fp32") {
-    Transformer model = seeded_model(kSmall, 8);
-    const torch::Tensor ids = generate_random_batch(2, 8, kSmall.vocab_size, torch::kCPU);
+    Transformer model = seeded_model(small_model, 8);
+    const torch::Tensor ids = generate_random_batch(2, 8, small_model.vocab_size, torch::kCPU);
     BenchmarkOptions options{.warmup_steps = 0, .measure_steps = 1};
     // A fresh model each, so that both train steps see the same weights and targets.
     const auto loss = [&](Precision precision) {
         options.precision = precision;
-        return benchmark_train_step(seeded_model(kSmall, 8), ids, options).loss;
+        return benchmark_train_step(seeded_model(small_model, 8), ids, options).loss;
     };
     const double exact = loss(Precision::fp32);
     const double rounded = loss(Precision::bf16);
@@ -147,8 +147,8 @@ TEST_CASE("bf16 is near fp32") {
 }
 
 TEST_CASE("a benchmark keeps all samples and the parts within them") {
-    Transformer model = seeded_model(kSmall, 8);
-    const torch::Tensor ids = generate_random_batch(2, 8, kSmall.vocab_size, torch::kCPU);
+    Transformer model = seeded_model(small_model, 8);
+    const torch::Tensor ids = generate_random_batch(2, 8, small_model.vocab_size, torch::kCPU);
     const BenchmarkOptions options{.warmup_steps = 2, .measure_steps = 4};
     const auto sizes = [](const BenchmarkResult& result) {
         return std::vector<std::size_t>{
@@ -177,24 +177,24 @@ TEST_CASE("a benchmark keeps all samples and the parts within them") {
 }
 
 TEST_CASE("a training step learns, a forward pass leaves the weights alone") {
-    const torch::Tensor ids = generate_random_batch(2, 8, kSmall.vocab_size, torch::kCPU);
+    const torch::Tensor ids = generate_random_batch(2, 8, small_model.vocab_size, torch::kCPU);
     const auto loss_after = [&](std::int64_t steps) {
-        return benchmark_train_step(seeded_model(kSmall, 8), ids,
+        return benchmark_train_step(seeded_model(small_model, 8), ids,
                                     {.warmup_steps = 0, .measure_steps = steps})
             .loss;
     };
     CHECK(loss_after(60) < 0.9 * loss_after(1));
 
-    Transformer model = seeded_model(kSmall, 8);
+    Transformer model = seeded_model(small_model, 8);
     const torch::Tensor before = model->forward(ids);
     benchmark_forward_backward(model, ids, {.warmup_steps = 1, .measure_steps = 1});
     CHECK(torch::equal(before, model->forward(ids)));
 }
 
 TEST_CASE("a benchmark puts back what it switches, also when it throws") {
-    Transformer model = seeded_model(kSmall, 8);
-    const torch::Tensor ids = generate_random_batch(2, 8, kSmall.vocab_size, torch::kCPU);
-    const torch::Tensor long_ids = generate_random_batch(2, 9, kSmall.vocab_size, torch::kCPU);
+    Transformer model = seeded_model(small_model, 8);
+    const torch::Tensor ids = generate_random_batch(2, 8, small_model.vocab_size, torch::kCPU);
+    const torch::Tensor long_ids = generate_random_batch(2, 9, small_model.vocab_size, torch::kCPU);
     const auto check_state = [&](bool tf32) {
         CHECK(torch::GradMode::is_enabled());
         CHECK_FALSE(at::autocast::is_autocast_enabled(at::kCPU));
@@ -219,8 +219,8 @@ TEST_CASE("a benchmark puts back what it switches, also when it throws") {
 }
 
 TEST_CASE("a benchmark says what it does, and at most once a second that it lives") {
-    Transformer model = seeded_model(kSmall, 8);
-    const torch::Tensor ids = generate_random_batch(2, 8, kSmall.vocab_size, torch::kCPU);
+    Transformer model = seeded_model(small_model, 8);
+    const torch::Tensor ids = generate_random_batch(2, 8, small_model.vocab_size, torch::kCPU);
     std::vector<std::string> heard;
     BenchmarkOptions options{.warmup_steps = 3, .measure_steps = 3};
     options.on_phase = [&](std::string_view phase) { heard.emplace_back(phase); };
@@ -235,18 +235,18 @@ TEST_CASE("a benchmark says what it does, and at most once a second that it live
 
 TEST_CASE("cells run one after another as each would alone") {
     const Cell cell = small_cell();
-    const CellResult alone = run_cell(cell, kSilent);
+    const CellResult alone = run_cell(cell, silent);
     REQUIRE(alone.status == Status::ok);
     Cell other = cell;
     other.precision = Precision::bf16;
     other.pass_type = PassType::train_step;
     other.seed = 2;
-    const CellResult between = run_cell(other, kSilent);
+    const CellResult between = run_cell(other, silent);
     REQUIRE(between.status == Status::ok);
-    const CellResult again = run_cell(cell, kSilent);
+    const CellResult again = run_cell(cell, silent);
     CHECK(again.measurement.at("loss") == alone.measurement.at("loss"));
     CHECK(between.measurement.at("loss") != alone.measurement.at("loss"));
-    CHECK(again.measurement.at("model_bytes") == 4 * num_params(kSmall));
+    CHECK(again.measurement.at("model_bytes") == 4 * num_params(small_model));
     CHECK(again.measurement.at("peak_resident_bytes").as_int64() > 0);
     CHECK_FALSE(again.measurement.contains("peak_allocated_bytes"));
 }
@@ -255,7 +255,7 @@ TEST_CASE("cells that this worker cannot run are refused with the reason") {
     const auto answer = [](auto change) {
         Cell cell = small_cell();
         change(cell);
-        const CellResult result = run_cell(cell, kSilent);
+        const CellResult result = run_cell(cell, silent);
         const auto& error = result.error;
         return std::string(to_name(result.status)) + ": " +
                (error.empty() ? "" : std::string(error.at("message").as_string()));
@@ -279,12 +279,12 @@ TEST_CASE("cells that this worker cannot run are refused with the reason") {
 TEST_CASE("a cell too large for the host is oom_host, and the next one runs") {
     Cell cell = small_cell();
     cell.vocab_size = 1'000'000'000'000'000;  // an embedding of 57 PiB
-    const CellResult result = run_cell(cell, kSilent);
+    const CellResult result = run_cell(cell, silent);
     CHECK(result.status == Status::oom_host);
     CHECK(result.error.at("phase") == "build");
     CHECK(result.error.at("requested_bytes").as_int64() > std::int64_t{1} << 40);
     CHECK(result.error.at("num_params") == num_params(model_config(cell)));
-    CHECK(run_cell(small_cell(), kSilent).status == Status::ok);
+    CHECK(run_cell(small_cell(), silent).status == Status::ok);
 }
 
 }  // namespace

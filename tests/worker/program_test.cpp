@@ -27,11 +27,11 @@ namespace {
 namespace json = boost::json;
 using Words = std::vector<std::string>;
 
-const Words kTiny = {"--model-size",   "tiny", "--context-length", "8", "--batch-size", "1",
-                     "--warmup-steps", "1",    "--measure-steps",  "2", "--device",     "cpu"};
+const Words tiny_model = {"--model-size",   "tiny", "--context-length", "8", "--batch-size", "1",
+                          "--warmup-steps", "1",    "--measure-steps",  "2", "--device",     "cpu"};
 
 Words tiny_with(const Words& more) {
-    Words words = kTiny;
+    Words words = tiny_model;
     words.insert(words.end(), more.begin(), more.end());
     return words;
 }
@@ -180,7 +180,7 @@ TEST_CASE("by hand: a block for people") {
 }
 
 TEST_CASE("by hand: a missing GPU falls back to the CPU with a warning") {
-    Words words = kTiny;
+    Words words = tiny_model;
     words.back() = "cuda";
     const ProgramRun run = run_worker(words);
     CHECK(run.exit_code == 0);
