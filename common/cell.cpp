@@ -92,13 +92,14 @@ void throw_unknown_name(std::string_view text, const std::vector<std::string>& k
 }
 
 json::value custom_value(std::string_view text) {
-    const char* const end = text.data() + text.size();
+    const char* const begin = text.data();
+    const char* const end = begin + text.size();
     std::int64_t integer = 0;
-    if (const auto [stop, problem] = std::from_chars(text.data(), end, integer);
+    if (const auto [stop, problem] = std::from_chars(begin, end, integer);
         problem == std::errc{} && stop == end)
         return integer;
     double number = 0;
-    if (const auto [stop, problem] = std::from_chars(text.data(), end, number);
+    if (const auto [stop, problem] = std::from_chars(begin, end, number);
         problem == std::errc{} && stop == end && std::isfinite(number))
         return number;
     return json::value(text);

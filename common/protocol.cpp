@@ -23,7 +23,7 @@ std::optional<std::int64_t> integer_member(const json::object& object, std::stri
     return value->get_int64();
 }
 
-std::string line_of(json::object object) { return json::serialize(object) + "\n"; }
+std::string line_of(const json::object& object) { return json::serialize(object) + "\n"; }
 
 Outcome invalid(std::string reason) {
     Outcome outcome;
@@ -162,7 +162,7 @@ std::string request_line(const Request& request) {
 std::string hello_line(json::object facts) {
     json::object object{{"event", "hello"}, {"protocol", version}};
     for (auto& fact : facts) object[fact.key()] = fact.value();
-    return line_of(std::move(object));
+    return line_of(object);
 }
 
 std::string phase_line(std::string_view nonce, std::string_view phase) {

@@ -35,11 +35,11 @@ std::string in_phase(const Evidence& seen) {
     return seen.phase.empty() ? std::string() : " in phase " + seen.phase;
 }
 
-std::string with_last_words(std::string message, const Evidence& seen) {
+std::string with_last_words(const std::string& message, const Evidence& seen) {
     return seen.last_words.empty() ? message : message + ": " + seen.last_words;
 }
 
-Outcome outcome(Status status, const Evidence& seen, std::string message) {
+Outcome outcome(Status status, const Evidence& seen, const std::string& message) {
     Outcome result;
     result.status = status;
     result.message = one_line(message);

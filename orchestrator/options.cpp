@@ -652,7 +652,7 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
         command.print = help_of(*verb);
         return command;
     }
-    if (arguments.size() < 2 || arguments[1].starts_with("-"))
+    if (arguments.size() < 2 || arguments[1].starts_with('-'))
         throw UsageError(arguments[0] + " needs a config right behind it, as in: isosweep " +
                          arguments[0] + " configs/smoke.cfg");
     std::vector<Flag> flags = split_flags({arguments.begin() + 2, arguments.end()});

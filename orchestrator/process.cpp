@@ -311,7 +311,7 @@ std::string find_program(const std::string& name) {
     while (true) {
         const auto colon = folders.find(':');
         const std::string_view folder = folders.substr(0, colon);
-        const std::string candidate = (folder.empty() ? "." : std::string(folder)) + "/" + name;
+        std::string candidate = (folder.empty() ? "." : std::string(folder)) + "/" + name;
         if (::access(candidate.c_str(), X_OK) == 0) return candidate;
         if (colon == std::string_view::npos) return {};
         folders.remove_prefix(colon + 1);

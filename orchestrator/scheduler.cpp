@@ -21,7 +21,6 @@
 
 namespace isosweep {
 namespace asio = boost::asio;
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 std::string random_token() {

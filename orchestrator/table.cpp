@@ -125,7 +125,7 @@ std::string to_text(const Table& table, const std::vector<ShownColumn>& shown) {
         if (line == 0) {
             for (std::size_t i = 0; i < sheet.widths.size(); ++i)
                 text += (i > 0 ? "  " : "") + std::string(sheet.widths[i], '-');
-            text += "\n";
+            text += '\n';
         }
     }
     return text;

@@ -179,11 +179,11 @@ std::vector<std::string> axis_columns(const Table& table) {
     for_each_field(defaults, [&](const Field& field, const auto&) {
         if (field.kind != FieldKind::dimension) names.emplace_back(field.name);
     });
-    const std::vector<std::string>& columns = table.columns();
-    for (auto at = std::find(columns.begin(), columns.end(), "replicate");
-         at != columns.end() && ++at != columns.end();) {
-        if (*at == "sample_std_time_ms") break;
-        names.push_back(*at);
+    bool behind_fields = false;
+    for (const std::string& column : table.columns()) {
+        if (column == "sample_std_time_ms") break;
+        if (behind_fields) names.push_back(column);
+        behind_fields = behind_fields || column == "replicate";
     }
     return names;
 }

@@ -1,109 +1,13 @@
 // The whole program: real processes, real files, its exit codes and its words.
 #include <doctest/doctest.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <chrono>
-#include <functional>
-#include <thread>
+#include <filesystem>
 
-#include "orchestrator/table.h"
-#include "temp_folder.h"
+#include "sandbox.h"
 
 using namespace isosweep;
-using isosweep::tests::file_contents;
-using isosweep::tests::TempFolder;
-using isosweep::tests::write_file;
-
-namespace {
-
-/// How a command ended and what it said.
-struct Ran {
-    int exit_code = -1;  ///< -1: by a signal
-    int signal = 0;
-    std::string out;
-    std::string err;
-};
-
-/// A folder with a config x.cfg that the fake worker serves, and `isosweep` run in it.
-class Sandbox {
-  public:
-    explicit Sandbox(const std::string& config, const std::string& worker = FAKE_WORKER) {
-        write_file(folder_ / "x.cfg", "model-size = tiny\nworker = " + worker +
-                                          "\ntimeout = 20s\nkill-grace = 300ms\n" + config);
-        variables_ = {"FAKE_WORKER_DIR=" + folder_.path().string(), "NO_COLOR=1"};
-    }
-
-    void set_variable(const std::string& variable) { variables_.push_back(variable); }
-
-    /// Starts `isosweep WORDS...` and returns its pid.
-    pid_t start(std::vector<std::string> words) {
-        words.insert(words.begin(), ISOSWEEP_PROGRAM);
-        const pid_t pid = ::fork();
-        if (pid != 0) return pid;
-        std::vector<char*> argv;
-        for (std::string& word : words) argv.push_back(word.data());
-        argv.push_back(nullptr);
-        for (std::string& variable : variables_) ::putenv(variable.data());
-        ::chdir(folder_.path().c_str());
-        ::dup2(::open("out.txt", O_CREAT | O_TRUNC | O_WRONLY, 0644), 1);
-        ::dup2(::open("err.txt", O_CREAT | O_TRUNC | O_WRONLY, 0644), 2);
-        ::execv(argv[0], argv.data());
-        ::_exit(127);
-    }
-
-    Ran wait(pid_t pid) const {
-        int status = 0;
-        ::waitpid(pid, &status, 0);
-        Ran ran;
-        if (WIFEXITED(status)) ran.exit_code = WEXITSTATUS(status);
-        if (WIFSIGNALED(status)) ran.signal = WTERMSIG(status);
-        ran.out = file_contents(folder_ / "out.txt");
-        ran.err = file_contents(folder_ / "err.txt");
-        return ran;
-    }
-
-    Ran run(std::vector<std::string> words) { return wait(start(std::move(words))); }
-    /// `isosweep run x.cfg FLAGS...`
-    Ran sweep(std::vector<std::string> flags = {}) {
-        flags.insert(flags.begin(), {"run", "x.cfg"});
-        return run(std::move(flags));
-    }
-
-    /// A column of the CSV, top down, joined by blanks.
-    std::string column(const std::string& name, const std::string& csv = "results/x.csv") const {
-        const Table table = read_csv((folder_ / csv).string());
-        std::string text;
-        for (std::size_t row = 0; row < table.row_count(); ++row)
-            text += (row > 0 ? " " : "") + std::get<std::string>(table.at(row, name));
-        return text;
-    }
-
-    std::string file(const std::string& name) const { return file_contents(folder_ / name); }
-    std::filesystem::path path(const std::string& name) const { return folder_ / name; }
-    std::size_t answers() const {
-        const std::string text = file("answered");
-        return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
-    }
-
-    void wait_until(const std::function<bool()>& true_now) const {
-        for (int i = 0; i < 2000 && !true_now(); ++i)
-            std::this_thread::sleep_for(std::chrono::milliseconds(5));
-        REQUIRE(true_now());
-    }
-
-  private:
-    TempFolder folder_;
-    std::vector<std::string> variables_;
-};
-
-bool contains(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
-
-}  // namespace
+using namespace isosweep::tests;
 
 TEST_SUITE_BEGIN("sweep");
 
@@ -431,6 +335,35 @@ TEST_CASE("plan lists the cells, status and report tell how far a sweep is") {
     CHECK(contains(text.out, "exit:3"));
     sandbox.run({"report", "x.cfg", "--format", "markdown", "--output", "t.md"});
     CHECK(sandbox.file("t.md").starts_with("| size | context |"));
+}
+
+TEST_CASE("the help, a plan and a table are what they were") {
+    Sandbox sandbox("axis.behaviour = ok, report:oom_gpu\ncontext-length = 64..128*2\n");
+    const auto expected = [](const std::string& name) {
+        return file_contents(TESTS_DIR "/expected/" + name);
+    };
+    CHECK(sandbox.run({"--help"}).out == expected("help.txt"));
+    CHECK(sandbox.run({"run", "--help"}).out == expected("help_run.txt"));
+    CHECK(sandbox.run({"report", "--help"}).out == expected("help_report.txt"));
+    CHECK(sandbox.run({"plan", "x.cfg"}).out == expected("plan.txt"));
+    CHECK(sandbox.sweep({"--markdown"}).out == expected("table.txt"));
+    CHECK(sandbox.run({"report", "x.cfg", "--format", "csv"})
+              .out.starts_with(expected("header.csv")));
+}
+
+TEST_CASE("the configs that come with the project plan what they say") {
+    const std::pair<const char*, std::size_t> configs[] = {
+        {"smoke", 6},         {"run_benchmarks", 10}, {"direct", 6}, {"warmup_comparison", 10},
+        {"large_models", 10}, {"separate", 5},        {"full", 72}};
+    for (const auto& [name, cells] : configs) {
+        CAPTURE(std::string(name));
+        Sandbox sandbox("");
+        const std::string config = SOURCE_DIR "/configs/" + std::string(name) + ".cfg";
+        CHECK(file_contents(config).starts_with("# "));
+        const Ran ran = sandbox.run({"plan", config});
+        CHECK(ran.exit_code == 0);
+        CHECK(ran.err == std::to_string(cells) + " cells\n");
+    }
 }
 
 TEST_CASE("a worker in Python with axes of its own is swept") {

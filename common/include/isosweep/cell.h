@@ -102,9 +102,9 @@ struct Field {
 template <class CellRef, class Visit>
 void for_each_field(CellRef& cell, Visit&& visit) {
     using enum FieldKind;
-    visit(
-        Field{"model_size", axis, 0, "tiny, small, medium, large, xl, 2.7B, 10B or a [model.NAME]"},
-        cell.model_size);
+    visit(Field{"model_size", axis, 0,
+                "tiny, small, medium, large, xl, 2.7B, 10B, or a size of your own"},
+          cell.model_size);
     visit(Field{"d_model", dimension, 1, "width of the residual stream"}, cell.d_model);
     visit(Field{"d_ff", dimension, 1, "inner width of the feed-forward layer"}, cell.d_ff);
     visit(Field{"num_layers", dimension, 1, "Transformer blocks"}, cell.num_layers);
