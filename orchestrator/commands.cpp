@@ -40,6 +40,11 @@ std::string render(const Table& cells, View view, Format format) {
     return {};
 }
 
+/// "1 cell", "2 cells".
+std::string counted(std::size_t number, const std::string& what) {
+    return std::to_string(number) + " " + what + (number == 1 ? "" : "s");
+}
+
 /// A word as a shell reads it.
 std::string quoted(const std::string& word) {
     constexpr std::string_view plain =
@@ -53,9 +58,9 @@ std::string quoted(const std::string& word) {
 /// The command line with another verb and further words; without what would start over.
 std::string command_like(const std::vector<std::string>& arguments, const std::string& verb,
                          const std::string& more) {
-    std::string text = "isosweep " + verb + " " + quoted(arguments.at(1)) + more;
+    std::string text = quoted(arguments.at(0)) + " " + verb + " " + quoted(arguments.at(2)) + more;
     bool skip = false;
-    for (std::size_t i = 2; i < arguments.size(); ++i) {
+    for (std::size_t i = 3; i < arguments.size(); ++i) {
         const std::string& word = arguments[i];
         if (word.starts_with("--")) skip = word == "--fresh" || word == "--status";
         if (word.starts_with("--fresh=") || word.starts_with("--status=")) continue;
@@ -90,10 +95,9 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
         const std::string name(to_name(status));
         counts += (counts.empty() ? "" : ", ") + std::to_string(members.size()) + " " + name;
         if (status == Status::ok) continue;
-        if (is_final(status))
-            to_retry.push_back(name);
-        else
-            to_resume = true;
+        if (is_final(status) && is_failed(status)) to_retry.push_back(name);
+        for (const PlannedCell* member : members)
+            to_resume = to_resume || !sweep.journal().history(member->key).is_done();
         for (std::size_t i = 0; i < members.size() && i < shown_per_group; ++i)
             details +=
                 "  " + name + "  " + members[i]->key + "  " + describe(members[i]->cell) + "\n";
@@ -101,10 +105,9 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
             details += "  " + name + "  and " + std::to_string(members.size() - shown_per_group) +
                        " more\n";
     }
-    std::string text = std::to_string(sweep.plan().size()) + " cells: " + counts + "\n" + details;
-    if (sweep.cells_outside_plan() > 0)
-        text += std::to_string(sweep.cells_outside_plan()) +
-                " recorded cells are outside this plan; they stay in the journal\n";
+    std::string text = counted(sweep.plan().size(), "cell") + ": " + counts + "\n" + details;
+    if (const std::size_t outside = sweep.cells_outside_plan(); outside > 0)
+        text += counted(outside, "recorded cell") + " outside this plan, kept in the journal\n";
     if (end.too_many_failures) text += "stopped: too many cells have failed (max-failures)\n";
     if (to_resume) text += "go on with: " + command_like(arguments, "run", "") + "\n";
     if (!to_retry.empty())
@@ -153,7 +156,7 @@ int print_plan(const Command& command) {
         table.set("parameters", num_params(model_config(planned.cell)));
     }
     print(to_text(table, {{"key", "key"}, {"cell", "cell"}, {"parameters", "parameters"}}));
-    std::fprintf(stderr, "%zu cells\n", plan.size());
+    std::fprintf(stderr, "%s\n", counted(plan.size(), "cell").c_str());
     return 0;
 }
 

@@ -9,7 +9,8 @@ namespace isosweep {
 
 /// Each command of the program: does it and returns its exit code. \throws Failure
 
-/// Runs what is missing. `arguments` are repeated in the commands that it suggests.
+/// Runs what is missing. `arguments`, the program's name first, are repeated in the commands that
+/// it suggests.
 int run_sweep(const Command& command, const std::vector<std::string>& arguments);
 int print_plan(const Command& command);
 int print_status(const Command& command);

@@ -55,6 +55,12 @@ std::vector<Gpu> usable_gpus(const GpuInventory& inventory, const char* visible_
     return chosen;
 }
 
+bool uses_gpu(const std::vector<PlannedCell>& plan) {
+    return std::any_of(plan.begin(), plan.end(), [](const PlannedCell& planned) {
+        return planned.cell.device != Device::cpu;
+    });
+}
+
 std::string describe_gpus(const std::vector<Gpu>& gpus) {
     std::vector<std::string> kinds;
     for (const Gpu& gpu : gpus) {
@@ -73,13 +79,8 @@ DeviceChoice choose_device(const std::vector<PlannedCell>& plan, const std::vect
             asked ? "device = cuda was asked for, there is no GPU: measured on CPU" : ""};
 }
 
-std::vector<Slot> make_slots(const Options& options, const std::vector<PlannedCell>& plan,
-                             Device device, const std::vector<Gpu>& gpus) {
-    const bool uses_gpu =
-        device == Device::cuda && std::any_of(plan.begin(), plan.end(), [](const PlannedCell& one) {
-            return one.cell.device != Device::cpu;
-        });
-    if (!options.launcher.empty() || !uses_gpu)
+std::vector<Slot> make_slots(const Options& options, Device device, const std::vector<Gpu>& gpus) {
+    if (!options.launcher.empty() || device != Device::cuda)
         return std::vector<Slot>(static_cast<std::size_t>(options.jobs));
     std::vector<Slot> slots;
     for (const Gpu& gpu : gpus) slots.push_back({gpu.uuid});

@@ -17,6 +17,9 @@ namespace isosweep {
 std::vector<Gpu> usable_gpus(const GpuInventory& inventory, const char* visible_devices,
                              const std::vector<std::string>& gpus);
 
+/// Whether some cell may run on a GPU.
+bool uses_gpu(const std::vector<PlannedCell>& plan);
+
 /// "NVIDIA H200 (140 GiB)", each kind once, joined by ", ".
 std::string describe_gpus(const std::vector<Gpu>& gpus);
 
@@ -28,10 +31,8 @@ struct DeviceChoice {
 };
 DeviceChoice choose_device(const std::vector<PlannedCell>& plan, const std::vector<Gpu>& gpus);
 
-/// The sweep's slots: one per GPU, or `jobs` where no cell uses one or a launcher places the
-/// workers.
-std::vector<Slot> make_slots(const Options& options, const std::vector<PlannedCell>& plan,
-                             Device device, const std::vector<Gpu>& gpus);
+/// The sweep's slots: one per GPU, or `jobs` where there is none or a launcher places the workers.
+std::vector<Slot> make_slots(const Options& options, Device device, const std::vector<Gpu>& gpus);
 
 /// Launcher, worker and "--serve". \throws EnvironmentError where there is no worker
 std::vector<std::string> worker_argv(const Options& options);

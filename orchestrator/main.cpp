@@ -15,7 +15,7 @@ namespace {
 
 int run_command(const std::vector<std::string>& arguments) {
     using namespace isosweep;
-    const Command command = parse_command_line(arguments);
+    const Command command = parse_command_line({arguments.begin() + 1, arguments.end()});
     if (!command.print.empty()) {
         std::fputs(command.print.c_str(), stdout);
         return 0;
@@ -40,7 +40,7 @@ int main(int argc, char** argv) {
     isosweep::reserve_standard_descriptors();
     ::signal(SIGPIPE, SIG_IGN);  // a reader that went away must not end a sweep
     try {
-        return run_command({argv + 1, argv + argc});
+        return run_command({argv, argv + argc});
     } catch (const isosweep::Failure& failure) {
         std::fprintf(stderr, "isosweep: %s\n", failure.what());
         return failure.exit_code();

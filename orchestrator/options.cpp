@@ -466,9 +466,13 @@ void read_sweep_options(Options& options, const std::vector<Flag>& flags) {
     const std::vector<ConfigEntry> entries = read_config(options.config);
     options.output = fs::path("results") / (options.config.stem().string() + ".csv");
     read_sections(options.grid, entries);
+    std::map<std::string, std::string> seen;
     for (const ConfigEntry& entry : entries) {
         if (!entry.section.empty()) continue;
         const std::string key = canonical_key(entry.key);
+        if (const auto [first, is_new] = seen.emplace(key, entry.source.where); !is_new)
+            throw UsageError(entry.source.where + ": " + entry.key + " is already set at " +
+                             first->second);
         if (is_axis(key)) {
             std::vector<std::string> words;
             try {
@@ -618,6 +622,13 @@ void read_report(Command& command, std::vector<Flag> flags) {
         throw UsageError("unknown flag '--" + flags[0].key + "' of report" +
                          did_you_mean(flags[0].key, known));
     }
+    const fs::path target = command.report;
+    if (target.extension() == ".csv" && command.format != Format::csv)
+        throw UsageError("--output = '" + target.string() +
+                         "': expected another ending for a report that is no CSV, or --format csv");
+    if (fs::exists(fs::path(target).replace_extension() / "journal.jsonl"))
+        throw UsageError("--output = '" + target.string() +
+                         "': a sweep's own CSV; choose another file for the report");
     if (command.subject.extension() == ".csv") return;
     command.options.config = command.subject;
     read_sweep_options(command.options, {});

@@ -56,7 +56,7 @@ class Scheduler::Run {
         : settings_(scheduler.settings_),
           journal_(scheduler.journal_),
           display_(scheduler.display_),
-          on_progress_(scheduler.on_progress_),
+          hooks_(scheduler.hooks_),
           cells_(cells),
           signals_(io_, SIGINT, SIGTERM, SIGHUP),
           ticker_(io_),
@@ -227,8 +227,11 @@ class Scheduler::Run {
 
     void report_ended() {
         journal_.sync();
-        for (const Ended& ended : std::exchange(unsynced_, {}))
+        for (const Ended& ended : std::exchange(unsynced_, {})) {
             display_.cell_ended(cells_[ended.cell], ended.slot, ended.attempt);
+            if (ended.attempt.decision == Decision::record)
+                hooks_.on_recorded(cells_[ended.cell], ended.attempt);
+        }
         save_soon();
         finish_if_done();
     }
@@ -240,7 +243,7 @@ class Scheduler::Run {
         saver_.async_wait([this](const boost::system::error_code& problem) {
             save_planned_ = false;
             if (problem) return;  // the end of the run saves anyway
-            on_progress_();
+            hooks_.on_progress();
             last_save_ = Clock::now();
         });
     }
@@ -280,7 +283,7 @@ class Scheduler::Run {
     const SweepSettings& settings_;
     Journal& journal_;
     StatusDisplay& display_;
-    const std::function<void()>& on_progress_;
+    const Hooks& hooks_;
     const std::vector<PlannedCell>& cells_;
     asio::io_context io_;
     asio::signal_set signals_;
@@ -297,12 +300,11 @@ class Scheduler::Run {
     SweepEnd end_;
 };
 
-Scheduler::Scheduler(SweepSettings settings, Journal& journal, StatusDisplay& display,
-                     std::function<void()> on_progress)
+Scheduler::Scheduler(SweepSettings settings, Journal& journal, StatusDisplay& display, Hooks hooks)
     : settings_(std::move(settings)),
       journal_(journal),
       display_(display),
-      on_progress_(std::move(on_progress)) {}
+      hooks_(std::move(hooks)) {}
 
 SweepEnd Scheduler::run(const std::vector<PlannedCell>& cells) { return Run(*this, cells).run(); }
 

@@ -43,9 +43,14 @@ struct SweepEnd {
 /// The first SIGINT, SIGTERM or SIGHUP lets the running cells finish, the second kills them.
 class Scheduler {
   public:
-    /// `on_progress` is called after outcomes became durable, at most once a second.
-    Scheduler(SweepSettings settings, Journal& journal, StatusDisplay& display,
-              std::function<void()> on_progress);
+    struct Hooks {
+        /// An outcome was recorded and is durable.
+        std::function<void(const PlannedCell&, const Attempt&)> on_recorded;
+        /// After that, at most once a second.
+        std::function<void()> on_progress;
+    };
+
+    Scheduler(SweepSettings settings, Journal& journal, StatusDisplay& display, Hooks hooks);
 
     /// \throws Failure when the sweep cannot go on; all workers are killed then
     SweepEnd run(const std::vector<PlannedCell>& cells);
@@ -55,7 +60,7 @@ class Scheduler {
     SweepSettings settings_;
     Journal& journal_;
     StatusDisplay& display_;
-    std::function<void()> on_progress_;
+    Hooks hooks_;
 };
 
 /// The environment of a worker: ours, with its token, and with just its slot's GPU.

@@ -149,19 +149,24 @@ class TerminalDisplay final : public CountingDisplay {
     void draw() {
         if (running_.empty()) return;
         const Running& first = running_.begin()->second;
-        std::string line = "[" + std::to_string(done_) + "/" + std::to_string(total_) + "]";
-        if (failed_ > 0) line += " " + std::to_string(failed_) + " failed";
-        line += " " + first.cell + " | " + first.phase + " " +
-                format_duration(milliseconds_since(first.since));
-        if (running_.size() > 1) line += " | +" + std::to_string(running_.size() - 1) + " running";
-        line += " | elapsed " + format_duration(milliseconds_since(start_));
+        const std::string before = "[" + std::to_string(done_) + "/" + std::to_string(total_) +
+                                   "] " +
+                                   (failed_ > 0 ? std::to_string(failed_) + " failed | " : "");
+        std::string behind =
+            " | " + first.phase + " " + format_duration(milliseconds_since(first.since));
+        if (running_.size() > 1)
+            behind += " | +" + std::to_string(running_.size() - 1) + " running";
+        behind += " | elapsed " + format_duration(milliseconds_since(start_));
         if (const auto left = eta_.left_ms())
-            line += " | ETA " + format_duration(*left / static_cast<double>(running_.size()));
+            behind += " | ETA " + format_duration(*left / static_cast<double>(running_.size()));
         winsize size{};
         const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
         const std::size_t width = known ? size.ws_col - 1U : 79U;
-        // A line that wraps could not be wiped.
-        if (line.size() > width) line.resize(width);
+        // A line that wraps could not be wiped; of what is too long the cell's text is cut.
+        const std::size_t others = before.size() + behind.size();
+        std::string line =
+            before + first.cell.substr(0, others < width ? width - others : 0) + behind;
+        line.resize(std::min(line.size(), width));
         std::fprintf(stderr, "\r%s\x1b[K", line.c_str());
         std::fflush(stderr);
         drawn_ = true;

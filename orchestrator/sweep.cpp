@@ -46,7 +46,7 @@ Setting setting_of(const Options& options, const DeviceChoice& choice,
     setting.device = to_name(choice.device);
     setting.device_warning = choice.warning;
     setting.gpu = describe_gpus(gpus);
-    setting.driver = inventory.driver;
+    if (!gpus.empty()) setting.driver = inventory.driver;
     return setting;
 }
 
@@ -78,23 +78,30 @@ WorkerCommand worker_command(const Options& options) {
     return command;
 }
 
-/// A cell that failed can be run again alone: cells/KEY/repro.sh asks a worker for just it.
-void write_repro(const fs::path& folder, const PlannedCell& planned, const WorkerCommand& worker,
-                 Device device) {
+/// Keeps cells/KEY/repro.sh, which runs a cell that is not ok again alone; one that is ok needs
+/// none.
+void update_repro(const SweepSettings& settings, const PlannedCell& planned, Status status,
+                  const std::string& gpu_uuid) {
+    const fs::path file = settings.cells_folder / planned.key / "repro.sh";
+    if (status == Status::ok) {
+        std::error_code ignored;  // most often there is none
+        fs::remove(file, ignored);
+        return;
+    }
     const auto quoted = [](const std::string& text) {
         std::string result = "'";
         for (const char c : text) result += c == '\'' ? "'\\''" : std::string(1, c);
         return result + "'";
     };
     Cell cell = planned.cell;
-    if (cell.device != Device::cpu) cell.device = device;
+    if (cell.device != Device::cpu) cell.device = settings.device;
     const boost::json::object request{{"protocol", 1}, {"nonce", "repro"}, {"cell", to_json(cell)}};
     std::string script =
         "#!/bin/sh\n# Runs this cell alone in the foreground: " + one_line(describe(planned.cell)) +
         "\ncd " + quoted(fs::current_path().string()) + " || exit\nprintf '%s\\n' " +
         quoted(boost::json::serialize(request)) + " |\n   ";
-    for (const std::string& word : worker.argv) script += " " + quoted(word);
-    const fs::path file = folder / planned.key / "repro.sh";
+    if (!gpu_uuid.empty()) script += " env CUDA_VISIBLE_DEVICES=" + gpu_uuid;
+    for (const std::string& word : settings.worker.argv) script += " " + quoted(word);
     make_folder(file.parent_path());
     write_atomically(file, script + "\n");
     std::error_code ignored;  // a script that is not executable can still be run by sh
@@ -106,7 +113,9 @@ void write_repro(const fs::path& folder, const PlannedCell& planned, const Worke
 
 Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(options_.grid)) {
     const GpuInventory inventory = query_gpus();
-    gpus_ = usable_gpus(inventory, std::getenv("CUDA_VISIBLE_DEVICES"), options_.gpus);
+    // A sweep that no GPU takes part in is not tied to one.
+    if (uses_gpu(plan_))
+        gpus_ = usable_gpus(inventory, std::getenv("CUDA_VISIBLE_DEVICES"), options_.gpus);
     DeviceChoice choice = choose_device(plan_, gpus_);
     settings_.worker = worker_command(options_);
     settings_.isolation = options_.isolation;
@@ -138,7 +147,7 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
         choice.warning = journal_->setting()->device_warning;
     }
     settings_.device = choice.device;
-    settings_.slots = make_slots(options_, plan_, choice.device, gpus_);
+    settings_.slots = make_slots(options_, choice.device, gpus_);
     if (!choice.warning.empty()) log::warning(choice.warning);
     if (is_debug_build())
         log::warning("this is a debug build: what it measures is not worth keeping");
@@ -175,7 +184,10 @@ std::size_t Sweep::cells_outside_plan() const {
 SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
     // A bad place for the CSV shall be known before hours of measuring, not after.
     write_csv();
-    if (cells.empty()) return {};
+    if (cells.empty()) {
+        log::notice("nothing to run: every cell has its outcome");
+        return {};
+    }
     become_subreaper();
     const std::unique_ptr<StatusDisplay> display = make_status_display();
     log::set_terminal([&](const std::string& line) { display->print(line); });
@@ -183,7 +195,14 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
         ~Restore() { log::set_terminal({}); }
     } restore;
     display->begin(plan_.size(), cells);
-    Scheduler scheduler(settings_, *journal_, *display, [this] { write_csv(); });
+    Scheduler scheduler(settings_, *journal_, *display,
+                        {.on_recorded =
+                             [this](const PlannedCell& planned, const Attempt& attempt) {
+                                 const WorkerRecord* const worker = journal_->worker(attempt.token);
+                                 update_repro(settings_, planned, attempt.outcome.status,
+                                              worker ? worker->gpu_uuid : "");
+                             },
+                         .on_progress = [this] { write_csv(); }});
     SweepEnd end;
     try {
         end = scheduler.run(cells);
@@ -193,11 +212,6 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
     }
     display->end();
     write_csv();
-    for (const PlannedCell& planned : cells) {
-        const auto& recorded = journal_->history(planned.key).recorded;
-        if (recorded && recorded->outcome.status != Status::ok)
-            write_repro(settings_.cells_folder, planned, settings_.worker, settings_.device);
-    }
     return end;
 }
 
@@ -223,8 +237,8 @@ int run_only(const Options& options) {
 
     Cell cell = planned->cell;
     if (cell.device != Device::cpu) cell.device = choice.device;
-    const Outcome outcome = run_in_foreground(
-        worker_command(options), make_slots(options, {*planned}, choice.device, gpus)[0], cell);
+    const Outcome outcome = run_in_foreground(worker_command(options),
+                                              make_slots(options, choice.device, gpus)[0], cell);
     std::puts(boost::json::serialize(to_json(outcome)).c_str());
     return is_failed(outcome.status) ? 1 : 0;
 }

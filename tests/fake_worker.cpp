@@ -31,6 +31,12 @@ void sleep_ms(int milliseconds) {
     std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
 }
 
+/// Ends by this signal, also where a sanitizer would catch it.
+void die_by(int number) {
+    ::signal(number, SIG_DFL);
+    ::raise(number);
+}
+
 [[noreturn]] void sleep_for_ever() {
     while (true) sleep_ms(1000);
 }
@@ -78,15 +84,15 @@ void answer(const protocol::Request& request) {
         return argument.empty() ? otherwise : std::stoi(argument);
     };
 
-    if (behaviour == "crash_untaken") ::raise(SIGSEGV);
+    if (behaviour == "crash_untaken") die_by(SIGSEGV);
     if (behaviour == "exit_untaken") ::_exit(7);
     if (behaviour == "silent") sleep_for_ever();
     say(protocol::phase_line(nonce, "build"));
     say(protocol::phase_line(nonce, "measure"));
 
     if (behaviour == "slow") sleep_ms(number(300));
-    if (behaviour == "crash") ::raise(number(SIGSEGV));
-    if (behaviour == "crash_once" && is_first_time(text)) ::raise(SIGSEGV);
+    if (behaviour == "crash") die_by(number(SIGSEGV));
+    if (behaviour == "crash_once" && is_first_time(text)) die_by(SIGSEGV);
     if (behaviour == "exit") ::_exit(number(0));
     if (behaviour == "hang") sleep_for_ever();
     if (behaviour == "ignore_term") {
@@ -112,7 +118,7 @@ void answer(const protocol::Request& request) {
     }
     if (behaviour == "half_line_crash") {
         say(ok.substr(0, ok.size() / 2));
-        ::raise(SIGKILL);
+        die_by(SIGKILL);
     }
     if (behaviour == "huge_line") {
         const std::string part(1 << 20, 'y');
@@ -152,7 +158,7 @@ void answer(const protocol::Request& request) {
     // Two at once: a second one that comes after the next request would be noise by then.
     say(protocol::ok_line(nonce, changed) + (behaviour == "result_twice" ? ok : ""));
     count_answer(text);
-    if (behaviour == "result_then_crash") ::raise(SIGSEGV);
+    if (behaviour == "result_then_crash") die_by(SIGSEGV);
     if (behaviour == "result_then_exit") ::_exit(3);
     if (behaviour == "result_then_hang") {
         ::signal(SIGTERM, SIG_IGN);

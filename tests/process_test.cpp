@@ -64,7 +64,7 @@ TEST_CASE("a signal is told from an exit code") {
 TEST_CASE("a child has a group of its own, default signals, and only three descriptors") {
     ::signal(SIGPIPE, SIG_IGN);
     const Shell shell(
-        "ls /proc/self/fd | tr '\\n' ' '; grep -E 'SigBlk|SigIgn' /proc/$$/status; "
+        "ls /proc/self/fd | tr '\\n' ' '; grep -E 'SigBlk|SigIgn' /proc/self/status; "
         "ps -o pgid= -p $$");
     // The fourth is ls' own, for the folder.
     CHECK(shell.out.starts_with("0 1 2 3 "));

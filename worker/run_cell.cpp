@@ -149,10 +149,10 @@ std::string CellResult::line(std::string_view nonce) const {
 std::string unsupported_reason(const Cell& cell) {
     if (!cell.custom.empty()) return "unknown axis " + cell.custom.begin()->first;
     if (auto reason = invalid_reason(model_config(cell)); !reason.empty()) return reason;
-    if (cell.kernels == Kernels::fused) return "kernels = fused is not available in this build yet";
-    if (cell.cuda_graph) return "cuda_graph = on is not available in this build yet";
+    if (cell.kernels == Kernels::fused) return "kernels = fused is not available yet";
+    if (cell.cuda_graph) return "cuda_graph = on is not available yet";
     if (cell.activation_checkpointing)
-        return "activation_checkpointing = on is not available in this build yet";
+        return "activation_checkpointing = on is not available yet";
     return {};
 }
 

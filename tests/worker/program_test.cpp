@@ -145,7 +145,7 @@ TEST_CASE("--serve answers all it has read, each request by itself") {
     CHECK(results ==
           "result 1 unsupported: unknown axis flavour\n"
           "result 2 error: context_length = \"8\": expected an integer\n"
-          "result 3 unsupported: kernels = fused is not available in this build yet\n"
+          "result 3 unsupported: kernels = fused is not available yet\n"
           "result 4 error: model_size = mine: not known here, and the request has no d_model\n"
           "result 5 ok\n"
           "result 6 ok\n");
@@ -204,7 +204,7 @@ TEST_CASE("by hand: a failed cell is exit 1 with the reason in one line") {
     run = run_worker(tiny_with({"--kernels", "fused", "--json"}));
     CHECK(run.exit_code == 1);
     CHECK(gist(run.out) ==
-          "result  unsupported: kernels = fused is not available in this build yet");
+          "result  unsupported: kernels = fused is not available yet");
 }
 
 TEST_CASE("by hand: wrong usage is exit 2") {

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# The kept runs of results/reference/GPU-NAME/: the original module's sweeps as their configs stand,
+# one of them on a GPU that is made to look small, and what a process per cell costs.
+#   scripts/reference_runs.sh [PEER.py]   with PEER.py, a Python sweep of the same grid runs beside
+# ISOSWEEP names the program (default build/bin/isosweep).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+isosweep=${ISOSWEEP:-build/bin/isosweep}
+peer=${1:-}
+gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)
+into=results/reference/${gpu// /-}
+mkdir -p "$into"
+
+sweep() {  # sweep NAME CONFIG [FLAG...]: one sweep, its table to the log
+    local name=$1 config=$2
+    shift 2
+    echo "== isosweep run $config $*"
+    "$isosweep" run "$config" --output "$into/$name.csv" "$@" 2>"$into/$name.stderr" || true
+    tail -n 30 "$into/$name.stderr" | grep -E '^[0-9]+ cells' || cat "$into/$name.stderr"
+    rm -f "$into/$name.stderr"
+}
+timed() {  # timed LABEL COMMAND...: its wall time as a line
+    local label=$1 start=$EPOCHREALTIME
+    shift
+    "$@"
+    awk -v label="$label" -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%s: %.1f s\n", label, b - a }'
+}
+
+side_by_side() {
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    "$isosweep" --version
+    # Programs and libraries come from memory for all.
+    "$isosweep" run configs/smoke.cfg --output "$into/warm.csv" >/dev/null 2>&1
+    rm -rf "$into/warm" "$into/warm.csv"
+    local grid=(--sizes small medium large xl 2.7B --contexts 128 512 --modes forward forward_backward)
+    if [[ $peer ]]; then
+        python3 "$peer" direct --sizes tiny --contexts 32 >/dev/null 2>&1
+        echo "== peer direct"
+        timed "peer, one process" python3 "$peer" direct "${grid[@]}"
+    fi
+    timed "isosweep, shared" sweep isolation_grid_shared configs/isolation_grid.cfg --isolation shared
+    timed "isosweep, isolated" sweep isolation_grid_process configs/isolation_grid.cfg
+    if [[ $peer ]]; then
+        echo "== peer isolated"
+        timed "peer, a process per cell" python3 "$peer" isolated "${grid[@]}"
+    fi
+}
+
+for name in run_benchmarks direct warmup_comparison large_models separate; do
+    sweep "profiling_benchmarking_$name" configs/$name.cfg
+done
+sweep run_benchmarks_16GiB configs/run_benchmarks.cfg --gpu-memory-limit 16GiB
+side_by_side 2>&1 | tee "$into/side_by_side.txt"
+# What is kept: CSV and journal. Locks, logs and scripts name this machine's folders.
+find "$into" -mindepth 1 -maxdepth 2 \( -name lock -o -name logs -o -name cells \) -exec rm -rf {} +
