@@ -81,6 +81,9 @@ void parse_field(std::string_view text, const Field&, std::string& value) {
 }
 void parse_field(std::string_view text, const Field& field, std::int64_t& value) {
     value = parse_integer(text, field.minimum);
+    // What is beyond is a slip of the hand, and its arithmetic would overflow.
+    const std::int64_t limit = field.kind == FieldKind::dimension ? 1'000'000 : 1'000'000'000;
+    if (value > limit) throw BadValue("expected an integer <= " + std::to_string(limit));
 }
 void parse_field(std::string_view text, const Field&, bool& value) { value = parse_switch(text); }
 void parse_field(std::string_view text, const Field&, OptionalBytes& value) {

@@ -1,6 +1,7 @@
 #include <isosweep/statistics.h>
 
 #include <algorithm>
+#include <boost/json/array.hpp>
 #include <cmath>
 #include <vector>
 
@@ -38,6 +39,15 @@ std::optional<Statistics> summarize(std::span<const double> samples) {
     statistics.population_std = std::sqrt(squares / n);
     if (sorted.size() > 1) statistics.sample_std = std::sqrt(squares / (n - 1));
     return statistics;
+}
+
+std::optional<Statistics> summarize(const boost::json::object& holder, std::string_view name) {
+    const boost::json::value* const numbers = holder.if_contains(name);
+    if (!numbers || !numbers->is_array()) return std::nullopt;
+    std::vector<double> samples;
+    for (const boost::json::value& number : numbers->get_array())
+        samples.push_back(number.to_number<double>());
+    return summarize(samples);
 }
 
 }  // namespace isosweep

@@ -12,6 +12,7 @@
 #include "orchestrator/files.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/plan.h"
+#include "orchestrator/process.h"
 #include "orchestrator/sweep.h"
 #include "orchestrator/table.h"
 #include "orchestrator/views.h"
@@ -45,26 +46,17 @@ std::string counted(std::size_t number, const std::string& what) {
     return std::to_string(number) + " " + what + (number == 1 ? "" : "s");
 }
 
-/// A word as a shell reads it.
-std::string quoted(const std::string& word) {
-    constexpr std::string_view plain =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./,:=+%@";
-    if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
-    std::string text = "'";
-    for (const char c : word) text += c == '\'' ? "'\\''" : std::string(1, c);
-    return text + "'";
-}
-
 /// The command line with another verb and further words; without what would start over.
 std::string command_like(const std::vector<std::string>& arguments, const std::string& verb,
                          const std::string& more) {
-    std::string text = quoted(arguments.at(0)) + " " + verb + " " + quoted(arguments.at(2)) + more;
+    std::string text =
+        shell_quoted(arguments.at(0)) + " " + verb + " " + shell_quoted(arguments.at(2)) + more;
     bool skip = false;
     for (std::size_t i = 3; i < arguments.size(); ++i) {
         const std::string& word = arguments[i];
         if (word.starts_with("--")) skip = word == "--fresh" || word == "--status";
         if (word.starts_with("--fresh=") || word.starts_with("--status=")) continue;
-        if (!skip) text += " " + quoted(word);
+        if (!skip) text += " " + shell_quoted(word);
     }
     return text;
 }
@@ -184,7 +176,11 @@ int print_status(const Command& command) {
         } else {
             eta.add_left(planned.cell);
         }
-        if (is_running && history.open) running += "running: " + describe(planned.cell) + "\n";
+        // An attempt that an earlier run left open is not one that runs now.
+        const WorkerRecord* const worker = journal.worker(history.token);
+        if (is_running && history.open && worker &&
+            process_start_time(static_cast<pid_t>(worker->pid)) == worker->start_time)
+            running += "running: " + describe(planned.cell) + "\n";
     }
     std::string text = std::to_string(done) + " of " + std::to_string(plan.size()) +
                        " cells done, " + std::to_string(failed) + " failed, " +
@@ -203,6 +199,10 @@ int print_report(const Command& command) {
     Table cells;
     if (command.options.config.empty()) {
         cells = read_csv(command.subject.string());
+        for (const char* column : {"model_size", "status", "mean_time_ms"})
+            if (!cells.has_column(column))
+                throw UsageError(command.subject.string() +
+                                 ": not a CSV of a sweep: it has no column " + column);
     } else {
         const fs::path file = command.options.folder() / "journal.jsonl";
         if (!fs::exists(file))

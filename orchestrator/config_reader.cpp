@@ -31,11 +31,11 @@ std::string_view without_comment(std::string_view line) {
 
 std::vector<ConfigEntry> read_config(const std::filesystem::path& file) {
     std::ifstream stream(file);
-    const std::string text{std::istreambuf_iterator<char>(stream), {}};
-    if (std::filesystem::is_directory(file) || !stream)
+    if (!stream || std::filesystem::is_directory(file))
         throw UsageError(file.string() +
                          ": cannot read the config; is the path right? It is relative to " +
                          std::filesystem::current_path().string());
+    const std::string text{std::istreambuf_iterator<char>(stream), {}};
     return parse_config(text, file.string());
 }
 
@@ -57,6 +57,7 @@ std::vector<ConfigEntry> parse_config(std::string_view text, const std::string& 
             if (section.empty())
                 throw UsageError(where + ": " + one_line(line, 80) +
                                  ": expected a section as in [size.large] or [model.NAME]");
+            entries.push_back({section, "", "", {where}});
             continue;
         }
         const auto equals = line.find('=');

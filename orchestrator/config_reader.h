@@ -12,7 +12,7 @@ struct Source {
     std::string where;
 };
 
-/// One `key = value` line of a config file.
+/// One `key = value` line of a config file, or with an empty key the line that begins a section.
 struct ConfigEntry {
     std::string section;  ///< "size.2.7B"; empty before the first section
     std::string key;

@@ -114,7 +114,9 @@ void make_folder(const fs::path& folder) {
                            (problem ? problem.message() : "something else has that name"));
 }
 
-void write_atomically(const fs::path& file, std::string_view content) {
+void write_atomically(const fs::path& target, std::string_view content) {
+    // A link is kept; what it points to is replaced.
+    const fs::path file = fs::is_symlink(target) ? fs::weakly_canonical(target) : target;
     // A fixed name, safe under the output's lock: names with a pid would pile up after crashes.
     const fs::path temporary = folder_of(file) / ("." + file.filename().string() + ".tmp");
     {

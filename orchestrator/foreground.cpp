@@ -24,7 +24,12 @@ Outcome run_in_foreground(WorkerCommand worker, const Slot& slot, const Cell& ce
     });
     session->start({key_of(cell), random_token(), 1, to_json(cell), "/dev/null"},
                    worker_environment(random_token(), slot));
-    io.run();
+    try {
+        io.run();
+    } catch (...) {
+        session->discard();
+        throw;
+    }
     return outcome;
 }
 

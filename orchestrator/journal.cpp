@@ -98,8 +98,9 @@ void Journal::apply(const json::object& record) {
         });
     } else if (kind == "hello") {
         if (!setting_) throw std::runtime_error("a hello before the header");
-        setting_->worker = text_member(record, "build");
-        setting_->torch = text_member(record, "torch");
+        const json::object& facts = record.at("facts").as_object();
+        setting_->worker = text_member(facts, "build");
+        setting_->torch = text_member(facts, "torch");
     } else if (kind == "worker") {
         WorkerRecord worker;
         worker.token = record.at("token").as_string();
@@ -112,6 +113,7 @@ void Journal::apply(const json::object& record) {
         CellHistory& cell = cells_[std::string(record.at("key").as_string())];
         cell.starts = static_cast<int>(record.at("attempt").as_int64());
         cell.open = true;
+        cell.token = text_member(record, "token");
     } else if (kind == "end") {
         CellHistory& cell = cells_[std::string(record.at("key").as_string())];
         Attempt attempt;
@@ -169,10 +171,7 @@ void Journal::write_header(const Setting& setting) {
 }
 
 void Journal::write_hello(const json::object& facts) {
-    json::object record{{"record", "hello"}};
-    for (const auto& fact : facts)
-        if (fact.key() != "event") record[fact.key()] = fact.value();
-    append(record);
+    append({{"record", "hello"}, {"time", format_utc(unix_now_ms())}, {"facts", facts}});
 }
 
 void Journal::write_worker(const WorkerRecord& worker) {

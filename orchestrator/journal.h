@@ -52,6 +52,7 @@ struct CellHistory {
     int failures = 0;   ///< of these, those that did not end well
     bool open = false;  ///< an attempt has begun and not ended
     bool open_here = false;           ///< it was begun by this process, so it is running
+    std::string token;                ///< of the worker of the last attempt begun
     std::optional<Attempt> recorded;  ///< the last one that was recorded with a final outcome
     std::optional<Attempt> last;      ///< the last one that ended
     std::vector<Pending> pending;     ///< since `recorded`, those that asked for another attempt

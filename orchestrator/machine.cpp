@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "orchestrator/errors.h"
+#include "orchestrator/process.h"
 
 namespace isosweep {
 namespace fs = std::filesystem;
@@ -32,9 +33,10 @@ std::vector<Gpu> usable_gpus(const GpuInventory& inventory, const char* visible_
         std::string_view rest = visible_devices;
         while (!rest.empty()) {
             const auto comma = rest.find(',');
-            const Gpu* const gpu = find_gpu(inventory.gpus, trim(rest.substr(0, comma)));
-            if (!gpu) break;
-            visible.push_back(*gpu);
+            const std::string_view name = trim(rest.substr(0, comma));
+            const Gpu* const gpu = find_gpu(inventory.gpus, name);
+            if (!gpu && !name.starts_with("MIG-")) break;
+            visible.push_back(gpu ? *gpu : Gpu{0, std::string(name), "MIG device", 0});
             rest.remove_prefix(comma == std::string_view::npos ? rest.size() : comma + 1);
         }
     }
@@ -96,9 +98,14 @@ std::vector<std::string> worker_argv(const Options& options) {
             throw EnvironmentError(
                 "there is no worker " + worker.string() +
                 ": build it with `make build`, or name one with worker = PROGRAM");
-    } else if (!worker.has_parent_path()) {
-        worker = fs::path(".") / worker;  // a file here, not a program in PATH
+    } else {
+        if (!worker.has_parent_path()) worker = fs::path(".") / worker;  // not a program in PATH
+        if (::access(worker.c_str(), X_OK) != 0 || fs::is_directory(worker))
+            throw EnvironmentError("worker = '" + worker.string() +
+                                   "': expected a program that can be run; is the path right?");
     }
+    if (!options.launcher.empty() && find_program(options.launcher[0]).empty())
+        throw EnvironmentError("launcher = '" + options.launcher[0] + "': no such program in PATH");
     std::vector<std::string> argv = options.launcher;
     argv.push_back(worker.string());
     argv.emplace_back("--serve");

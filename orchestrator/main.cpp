@@ -39,6 +39,7 @@ int run_command(const std::vector<std::string>& arguments) {
 int main(int argc, char** argv) {
     isosweep::reserve_standard_descriptors();
     ::signal(SIGPIPE, SIG_IGN);  // a reader that went away must not end a sweep
+    ::signal(SIGCHLD, SIG_DFL);  // where it is inherited as ignored, no child could be waited for
     try {
         return run_command({argv, argv + argc});
     } catch (const isosweep::Failure& failure) {

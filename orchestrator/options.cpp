@@ -1,13 +1,13 @@
 #include "orchestrator/options.h"
 
 #include <isosweep/build_info.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <boost/program_options.hpp>
 #include <functional>
 #include <sstream>
 
+#include "orchestrator/columns.h"
 #include "orchestrator/config_reader.h"
 #include "orchestrator/errors.h"
 
@@ -38,16 +38,23 @@ void set_name(E& target, const std::string& text) {
     parse_field(text, Field{"", FieldKind::setting, 0, ""}, target);
 }
 
-std::vector<std::string> split_list(std::string_view text) {
-    std::vector<std::string> parts;
-    while (true) {
-        const auto comma = text.find(',');
-        const std::string_view part = trim(text.substr(0, comma));
-        if (part.empty()) throw BadValue("expected a value between the commas");
-        parts.emplace_back(part);
-        if (comma == std::string_view::npos) return parts;
-        text.remove_prefix(comma + 1);
+/// The values of a comma list. A comma inside quotes separates nothing where `quotes` count.
+std::vector<std::string> split_list(std::string_view text, bool quotes = false) {
+    std::vector<std::string> parts(1);
+    char quote = '\0';
+    for (const char c : text) {
+        if (quotes && (c == quote || (quote == '\0' && (c == '"' || c == '\''))))
+            quote = quote == '\0' ? c : '\0';
+        if (c == ',' && quote == '\0')
+            parts.emplace_back();
+        else
+            parts.back() += c;
     }
+    for (std::string& part : parts) {
+        part = trim(part);
+        if (part.empty()) throw BadValue("expected a value between the commas");
+    }
+    return parts;
 }
 
 RetryRule parse_retry(const std::string& text) {
@@ -94,7 +101,10 @@ const std::vector<Setting>& settings() {
              o.gpus = v == "all" ? std::vector<std::string>() : split_list(v);
          }},
         {"jobs", "1", "workers at a time on CPU or behind a launcher", false,
-         [](Options& o, const std::string& v) { o.jobs = parse_integer(v, 1); }},
+         [](Options& o, const std::string& v) {
+             o.jobs = parse_integer(v, 1);
+             if (o.jobs > 10'000) throw BadValue("expected at most 10000");
+         }},
         {"timeout", "10m", "limit from the request to its result", false,
          [](Options& o, const std::string& v) { o.timeout = parse_limit(v); }},
         {"start-timeout", "60s", "limit from the spawn to the worker's hello", false,
@@ -121,11 +131,7 @@ const std::vector<Setting>& settings() {
              o.launcher = v == "none" ? std::vector<std::string>() : split_words(v);
          }},
         {"worker", "beside isosweep", "another worker program", false,
-         [](Options& o, const std::string& v) {
-             if (::access(v.c_str(), X_OK) != 0 || fs::is_directory(v))
-                 throw BadValue("expected a program that can be run; is the path right?");
-             o.worker = v;
-         }},
+         [](Options& o, const std::string& v) { o.worker = v; }},
         {"fresh", "off", "start over; the old run is kept beside the new one", true,
          [](Options& o, const std::string& v) { o.fresh = parse_switch(v); }},
         {"markdown", "off", "print the table as Markdown, too", true,
@@ -156,12 +162,8 @@ bool is_custom_axis(std::string_view key) { return key.starts_with("axis.") && k
 /// Refuses a custom axis whose column would be mistaken for one of ours. \throws BadValue
 void check_custom_axis(std::string_view key) {
     const std::string name(key.substr(std::string_view("axis.").size()));
-    bool taken = name == "key" || name == "status" || name == "error" || name == "attempt";
-    const Cell defaults;
-    for_each_field(defaults, [&](const Field& field, const auto&) {
-        taken = taken || name == field.name || name == field.key();
-    });
-    if (taken) throw BadValue("the name is taken; choose another for this axis");
+    if (is_own_column(replace_all(name, '-', '_')))
+        throw BadValue("the name is taken; choose another for this axis");
     if (name.find_first_not_of(
             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") !=
         std::string::npos)
@@ -190,6 +192,12 @@ std::vector<std::string> all_keys() {
     keys.emplace_back("axis.NAME");
     return keys;
 }
+
+/// What a flag of the command line was given.
+struct Flag {
+    std::string key;
+    std::vector<std::string> words;
+};
 
 // --- values -------------------------------------------------------------------------------------
 
@@ -250,25 +258,22 @@ std::string check_axis_value(const std::string& key, const std::string& text,
     return normal;
 }
 
-/// All values that a person gave for an axis, as words or in comma lists or as ranges.
-std::vector<std::string> axis_values(const std::string& key, const std::vector<std::string>& words,
+/// The values that a person gave for an axis, ranges expanded, each checked.
+std::vector<std::string> axis_values(const std::string& key, const std::vector<std::string>& items,
                                      const Source& source,
                                      const std::map<std::string, ModelConfig>& models) {
     std::vector<std::string> values;
     std::string at;
     try {
-        if (words.empty()) throw BadValue("expected at least one value");
+        if (items.empty()) throw BadValue("expected at least one value");
         if (is_custom_axis(key)) check_custom_axis(key);
-        for (const std::string& word : words) {
-            at = word;
-            for (const std::string& item : split_list(word)) {
-                at = item;
-                const bool may_be_range = !is_custom_axis(key) && key != "model-size";
-                for (const std::string& value :
-                     may_be_range ? expand_range(item) : std::vector<std::string>{item}) {
-                    at = value;
-                    values.push_back(check_axis_value(key, value, models));
-                }
+        const bool may_be_range = !is_custom_axis(key) && key != "model-size";
+        for (const std::string& item : items) {
+            at = item;
+            for (const std::string& value :
+                 may_be_range ? expand_range(item) : std::vector<std::string>{item}) {
+                at = value;
+                values.push_back(check_axis_value(key, value, models));
             }
         }
     } catch (const BadValue& problem) {
@@ -277,19 +282,31 @@ std::vector<std::string> axis_values(const std::string& key, const std::vector<s
     return values;
 }
 
-/// "512, 1024 2048" as words that may still hold commas.
-std::vector<std::string> words_of_list(const std::string& text) {
-    // "128, 256": the blank behind a comma separates nothing more.
-    std::string joined;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const bool blank = text[i] == ' ' || text[i] == '\t';
-        const auto next = text.find_first_not_of(" \t", i);
-        if (blank && (next == std::string::npos || text[next] == ',' ||
-                      (!joined.empty() && joined.back() == ',')))
-            continue;
-        joined += text[i];
+/// A config's "512, 1024 2048": values with commas or blanks between them, quotes as in a shell.
+std::vector<std::string> axis_values(const std::string& key, const ConfigEntry& entry,
+                                     const std::map<std::string, ModelConfig>& models) {
+    std::vector<std::string> items;
+    try {
+        if (!entry.value.empty())
+            for (const std::string& part : split_list(entry.value, true))
+                for (std::string& word : split_words(part)) items.push_back(std::move(word));
+    } catch (const BadValue& problem) {
+        refuse(entry.source, key, entry.value, problem.what());
     }
-    return split_words(joined);
+    return axis_values(key, items, entry.source, models);
+}
+
+/// A flag's words, each of which may be a comma list.
+std::vector<std::string> axis_values(const std::string& key, const Flag& flag,
+                                     const std::map<std::string, ModelConfig>& models) {
+    const Source source{"--" + flag.key};
+    std::vector<std::string> items;
+    for (const std::string& word : flag.words) try {
+            for (std::string& item : split_list(word)) items.push_back(std::move(item));
+        } catch (const BadValue& problem) {
+            refuse(source, key, word, problem.what());
+        }
+    return axis_values(key, items, source, models);
 }
 
 void set_axis(AxisValues& axes, const std::string& key, std::vector<std::string> values) {
@@ -312,6 +329,7 @@ void read_model_section(Grid& grid, const std::vector<ConfigEntry>& entries,
     for (const ConfigEntry& entry : entries) {
         if (entry.section != section) continue;
         source = entry.source;
+        if (entry.key.empty()) continue;
         if (std::find(keys.begin(), keys.end(), entry.key) == keys.end())
             throw UsageError(entry.source.where + ": unknown key '" + entry.key + "' in [" +
                              section + "]: expected " + join(keys, ", ") +
@@ -363,13 +381,13 @@ void read_sections(Grid& grid, const std::vector<ConfigEntry>& entries) {
         } catch (const BadValue& problem) {
             throw UsageError(entry.source.where + ": [" + entry.section + "]: " + problem.what());
         }
+        if (entry.key.empty()) continue;
         const std::string key = canonical_key(entry.key);
         if (!is_axis(key) || key == "model-size")
             throw UsageError(entry.source.where + ": " + entry.key + " in [" + entry.section +
                              "]: expected an axis other than model-size" +
                              did_you_mean(entry.key, all_keys()));
-        set_axis(grid.size_values[size], key,
-                 axis_values(key, words_of_list(entry.value), entry.source, grid.models));
+        set_axis(grid.size_values[size], key, axis_values(key, entry, grid.models));
     }
 }
 
@@ -384,12 +402,6 @@ void apply_setting(Options& options, const Setting& setting, const std::string& 
 }
 
 // --- the command line ---------------------------------------------------------------------------
-
-/// What a flag of the command line was given, by canonical key.
-struct Flag {
-    std::string key;
-    std::vector<std::string> words;
-};
 
 po::options_description sweep_flags() {
     constexpr unsigned width = 100;
@@ -474,30 +486,25 @@ void read_sweep_options(Options& options, const std::vector<Flag>& flags) {
             throw UsageError(entry.source.where + ": " + entry.key + " is already set at " +
                              first->second);
         if (is_axis(key)) {
-            std::vector<std::string> words;
-            try {
-                words = words_of_list(entry.value);
-            } catch (const BadValue& problem) {
-                refuse(entry.source, key, entry.value, problem.what());
-            }
-            set_axis(options.grid.values, key,
-                     axis_values(key, words, entry.source, options.grid.models));
+            set_axis(options.grid.values, key, axis_values(key, entry, options.grid.models));
         } else if (const Setting* setting = find_setting(key)) {
             apply_setting(options, *setting, entry.value, entry.source);
         } else {
             refuse_unknown_key(entry.source, entry.key);
         }
     }
+    seen.clear();
     for (const Flag& flag : flags) {
         const Source source{"--" + flag.key};
         const std::string key = canonical_key(flag.key);
+        if (!seen.emplace(key, source.where).second)
+            throw UsageError(source.where + " is given twice; give all its values to one");
         if (flag.key == "no-sync") {
             if (!flag.words.empty())
                 throw UsageError("--no-sync: takes no value, got " + join(flag.words, " "));
             set_axis(options.grid.command_line, "sync", {"off"});
         } else if (is_axis(key)) {
-            set_axis(options.grid.command_line, key,
-                     axis_values(key, flag.words, source, options.grid.models));
+            set_axis(options.grid.command_line, key, axis_values(key, flag, options.grid.models));
         } else if (const Setting* setting = find_setting(key)) {
             apply_setting(options, *setting, single_word(flag, setting->is_switch), source);
         } else {

@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "orchestrator/errors.h"
+
 namespace isosweep {
 namespace {
+
+constexpr double max_cells = 1e6;
 
 /// One axis with its values, and how to put one into a cell.
 struct Axis {
@@ -81,6 +85,10 @@ std::vector<PlannedCell> make_plan(const Grid& grid) {
         cell.gpu_memory_limit = grid.gpu_memory_limit;
         assign(cell, "model-size", size, grid);
         const std::vector<Axis> axes = axes_of(grid, size);
+        double product = 1;
+        for (const Axis& axis : axes) product *= static_cast<double>(axis.values.size());
+        if (static_cast<double>(plan.size()) + product > max_cells)
+            throw UsageError("the plan has more than a million cells: give the axes fewer values");
         std::vector<std::size_t> at(axes.size(), 0);
         for (const Axis& axis : axes) assign(cell, axis.key, axis.values[0], grid);
         // An odometer: raise the last axis, and carry to the one before it.

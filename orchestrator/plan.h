@@ -16,6 +16,7 @@ struct PlannedCell {
 };
 
 /// The grid's cells: the product of all axes, the first axis changing slowest, each cell once.
+/// \throws UsageError for more than a million
 std::vector<PlannedCell> make_plan(const Grid& grid);
 
 }  // namespace isosweep

@@ -19,8 +19,10 @@
 #include <chrono>
 #include <cstring>
 #include <deque>
+#include <filesystem>
 #include <fstream>
 #include <optional>
+#include <set>
 #include <stdexcept>
 
 #include "orchestrator/files.h"
@@ -99,6 +101,12 @@ PipeEnds make_pipe() {
     return {FileDescriptor(fds[0]), FileDescriptor(fds[1])};
 }
 
+/// The children that a Process stands for.
+std::set<pid_t>& live_processes() {
+    static std::set<pid_t> pids;
+    return pids;
+}
+
 class AsioProcess final : public Process, public std::enable_shared_from_this<AsioProcess> {
   public:
     AsioProcess(asio::io_context& io, Handlers handlers)
@@ -109,13 +117,7 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
           exit_(io),
           drain_(io) {}
 
-    // Without a wait the process would stay a zombie; with the group gone it cannot block.
-    ~AsioProcess() override {
-        if (pid_ > 0 && !end_) {
-            ::kill(-pid_, SIGKILL);
-            ::waitpid(pid_, nullptr, 0);
-        }
-    }
+    ~AsioProcess() override { kill_and_reap(); }
 
     void start(asio::io_context& io, const std::vector<std::string>& argv,
                const std::vector<std::string>& environment) {
@@ -140,6 +142,7 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
             throw std::runtime_error("cannot start " + argv[0] + ": " + problem.message());
         }
         pid_ = process.id();
+        live_processes().insert(pid_);
         process.detach();  // its destructor would kill the leader only, and wait without a limit
         start_time_ = process_start_time(pid_);
 
@@ -177,7 +180,23 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
         if (!end_) ::kill(-pid_, number);
     }
 
+    void discard() override {
+        kill_and_reap();
+        finished_ = true;
+        // Whoever handles this may own us: without handlers the circle is broken.
+        handlers_ = {};
+    }
+
   private:
+    // Without a wait the process would stay a zombie; with its group gone it cannot block.
+    void kill_and_reap() {
+        if (pid_ <= 0 || end_) return;
+        ::kill(-pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+        end_ = Signaled{SIGKILL};
+        live_processes().erase(pid_);
+    }
+
     void write_next() {
         asio::async_write(
             stdin_, asio::buffer(queue_.front()),
@@ -234,8 +253,7 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
         end_ = WIFSIGNALED(status) ? ProcessEnd(Signaled{WTERMSIG(status)})
                                    : ProcessEnd(Exited{WEXITSTATUS(status)});
         exit_.close();
-        while (::waitpid(-pid_, nullptr, WNOHANG) > 0) {
-        }
+        live_processes().erase(pid_);
         // Somebody who left the group may hold a pipe for ever: what is not there soon never comes.
         drain_.expires_after(std::chrono::milliseconds(500));
         drain_.async_wait([self = shared_from_this()](const bp::error_code& problem) {
@@ -250,8 +268,7 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
         if (!end_ || stdout_open_ || stderr_open_ || finished_) return;
         finished_ = true;
         drain_.cancel();
-        while (::waitpid(-pid_, nullptr, WNOHANG) > 0) {
-        }
+        reap_leftovers();
         if (stdin_.is_open()) stdin_.close();
         // Whoever handles this may own us: handing the handlers over breaks the circle.
         const auto on_end = std::move(handlers_.on_end);
@@ -332,6 +349,17 @@ std::uint64_t process_start_time(pid_t pid) {
         ++at;
     }
     return std::strtoull(line.c_str() + at, nullptr, 10);
+}
+
+void reap_leftovers() {
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+        std::ifstream children(task.path() / "children");
+        for (pid_t pid = 0; children >> pid;) {
+            if (live_processes().contains(pid)) continue;
+            ::kill(pid, SIGKILL);
+            ::waitpid(pid, nullptr, 0);
+        }
+    }
 }
 
 void become_subreaper() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }

@@ -70,6 +70,8 @@ class Process {
     virtual void close_stdin() = 0;
     /// Sends a signal to its whole group; nothing where it has ended.
     virtual void signal_group(int number) = 0;
+    /// Kills and reaps it now; no handler is called any more. For leaving in a hurry.
+    virtual void discard() = 0;
 };
 
 /// The program that `name` stands for: itself where it has a '/', else the first executable of that
@@ -81,5 +83,9 @@ std::uint64_t process_start_time(pid_t pid);
 
 /// Makes this process the parent of orphaned grandchildren, so that they can be reaped.
 void become_subreaper();
+
+/// Kills and reaps every child of this process that no Process stands for: what workers left behind
+/// outside of their groups. After `become_subreaper` none can escape it.
+void reap_leftovers();
 
 }  // namespace isosweep

@@ -49,6 +49,16 @@ std::vector<std::string> worker_environment(const std::string& token, const Slot
     return environment;
 }
 
+namespace {
+
+/// Whether a signal was ignored when we started: who runs us under nohup wants it so.
+bool is_ignored(int number) {
+    struct sigaction action{};
+    return ::sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+}  // namespace
+
 /// One run of the scheduler: what lives from `run` to its return.
 class Scheduler::Run {
   public:
@@ -58,10 +68,12 @@ class Scheduler::Run {
           display_(scheduler.display_),
           hooks_(scheduler.hooks_),
           cells_(cells),
-          signals_(io_, SIGINT, SIGTERM, SIGHUP),
+          signals_(io_),
           ticker_(io_),
           saver_(io_),
           places_(settings_.slots.size()) {
+        for (const int number : {SIGINT, SIGTERM, SIGHUP})
+            if (!is_ignored(number)) signals_.add(number);
         for (std::size_t i = 0; i < cells.size(); ++i) {
             queue_.push_back(i);
             index_of_[cells[i].key] = i;
@@ -76,7 +88,7 @@ class Scheduler::Run {
             io_.run();
         } catch (...) {
             for (Place& place : places_)
-                if (place.session) place.session->abort();
+                if (place.session) place.session->discard();
             throw;
         }
         return end_;
@@ -165,6 +177,11 @@ class Scheduler::Run {
             return value && value->is_string() ? std::string(value->get_string()) : std::string();
         };
         const Setting& setting = *journal_.setting();
+        const auto* const cuda = facts.if_contains("cuda");
+        if (settings_.device == Device::cuda && cuda && *cuda == false)
+            throw EnvironmentError(
+                "this machine has a GPU, but the worker is built without CUDA: run `make setup "
+                "CUDA=on` and build again, or measure with --device cpu --fresh");
         if (!setting.worker && !setting.torch) {
             journal_.write_hello(facts);
             return;

@@ -4,7 +4,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <boost/json/array.hpp>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -24,10 +23,7 @@ double milliseconds_since(Clock::time_point start) {
 /// "12.345 ms +- 0.023" for an ok outcome, the reason for another.
 std::string in_short(const Outcome& outcome) {
     if (outcome.status != Status::ok) return outcome.message;
-    std::vector<double> samples;
-    if (const auto* times = outcome.measurement.if_contains("samples_ms"); times->is_array())
-        for (const auto& time : times->get_array()) samples.push_back(time.to_number<double>());
-    const auto statistics = summarize(samples);
+    const auto statistics = summarize(outcome.measurement, "samples_ms");
     if (!statistics) return {};
     return format_fixed(statistics->mean, 3) + " ms +- " +
            format_fixed(statistics->population_std, 3);

@@ -20,22 +20,36 @@ namespace fs = std::filesystem;
 namespace {
 
 /// Moves an old run out of the way: results/full and results/full.csv get its time as a suffix.
-void set_aside(const Options& options) {
+/// \returns whether there was one
+bool set_aside(const Options& options) {
     const fs::path folder = options.folder();
-    if (!fs::exists(folder / "journal.jsonl") && !fs::exists(options.output)) return;
-    const std::string suffix = ".before-" + timestamp_for_names();
-    const auto move = [&](const fs::path& from, fs::path to) {
+    if (!fs::exists(folder / "journal.jsonl")) return false;
+    const std::string stem = folder.string() + ".before-" + timestamp_for_names();
+    std::string kept = stem;
+    for (int n = 2; fs::exists(kept) || fs::exists(kept + ".csv"); ++n)
+        kept = stem + "-" + std::to_string(n);
+    const auto move = [](const fs::path& from, const fs::path& to) {
         std::error_code problem;
-        for (int n = 2; fs::exists(to); ++n) to = from.string() + suffix + "-" + std::to_string(n);
         if (fs::exists(from)) fs::rename(from, to, problem);
         if (problem)
             throw ResultsError("cannot move " + from.string() + " to " + to.string() + ": " +
                                problem.message());
     };
-    const std::string stem = (folder.parent_path() / folder.filename()).string();
-    move(options.output, stem + suffix + ".csv");
-    move(folder, stem + suffix);
-    log::notice("the old run is kept as " + stem + suffix);
+    move(options.output, kept + ".csv");
+    move(folder, kept);
+    log::notice("the old run is kept as " + kept);
+    return true;
+}
+
+/// Refuses to lay a sweep into a folder that holds something else.
+void check_folder(const Options& options) {
+    const fs::path folder = options.folder();
+    std::error_code problem;
+    if (!fs::is_directory(folder, problem) || fs::is_empty(folder, problem) ||
+        fs::exists(folder / "lock", problem))
+        return;
+    throw UsageError("output = '" + options.output.string() + "': its folder " + folder.string() +
+                     " holds something else; choose another --output");
 }
 
 Setting setting_of(const Options& options, const DeviceChoice& choice,
@@ -88,20 +102,15 @@ void update_repro(const SweepSettings& settings, const PlannedCell& planned, Sta
         fs::remove(file, ignored);
         return;
     }
-    const auto quoted = [](const std::string& text) {
-        std::string result = "'";
-        for (const char c : text) result += c == '\'' ? "'\\''" : std::string(1, c);
-        return result + "'";
-    };
     Cell cell = planned.cell;
     if (cell.device != Device::cpu) cell.device = settings.device;
     const boost::json::object request{{"protocol", 1}, {"nonce", "repro"}, {"cell", to_json(cell)}};
     std::string script =
         "#!/bin/sh\n# Runs this cell alone in the foreground: " + one_line(describe(planned.cell)) +
-        "\ncd " + quoted(fs::current_path().string()) + " || exit\nprintf '%s\\n' " +
-        quoted(boost::json::serialize(request)) + " |\n   ";
+        "\ncd " + shell_quoted(fs::current_path().string()) + " || exit\nprintf '%s\\n' " +
+        shell_quoted(boost::json::serialize(request)) + " |\n   ";
     if (!gpu_uuid.empty()) script += " env CUDA_VISIBLE_DEVICES=" + gpu_uuid;
-    for (const std::string& word : settings.worker.argv) script += " " + quoted(word);
+    for (const std::string& word : settings.worker.argv) script += " " + shell_quoted(word);
     make_folder(file.parent_path());
     write_atomically(file, script + "\n");
     std::error_code ignored;  // a script that is not executable can still be run by sh
@@ -125,10 +134,10 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
     settings_.cells_folder = options_.folder() / "cells";
 
     const fs::path folder = options_.folder();
+    check_folder(options_);
     make_folder(folder);
     lock_ = std::make_unique<OutputLock>(folder / "lock");
-    if (options_.fresh) {
-        set_aside(options_);
+    if (options_.fresh && set_aside(options_)) {
         make_folder(folder);
         lock_ = std::make_unique<OutputLock>(folder / "lock");
     }
@@ -208,8 +217,14 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
         end = scheduler.run(cells);
     } catch (...) {
         display->end();
+        try {
+            write_csv();
+        } catch (const ResultsError& problem) {
+            log::warning(problem.what());  // what ends the sweep is told by the other
+        }
         throw;
     }
+    reap_leftovers();
     display->end();
     write_csv();
     return end;

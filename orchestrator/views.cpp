@@ -10,21 +10,13 @@
 #include <charconv>
 #include <map>
 #include <optional>
-#include <set>
 
 #include "orchestrator/clock.h"
+#include "orchestrator/columns.h"
 
 namespace isosweep {
 namespace json = boost::json;
 namespace {
-
-std::optional<Statistics> statistics_of(const json::object& holder, std::string_view name) {
-    const json::value* times = holder.if_contains(name);
-    if (!times || !times->is_array()) return std::nullopt;
-    std::vector<double> samples;
-    for (const json::value& time : times->get_array()) samples.push_back(time.to_number<double>());
-    return summarize(samples);
-}
 
 Value value_of(const std::optional<double>& number) {
     return number ? Value(*number) : Value(std::monostate{});
@@ -75,21 +67,21 @@ std::string error_text(const Outcome& outcome) {
 constexpr std::array<std::string_view, 5> filled_by_worker = {
     "num_params", "peak_allocated_bytes", "peak_reserved_bytes", "requested_bytes", "free_bytes"};
 
-/// Sets what is a scalar in `object` as columns of its own name, but for the names in `ours`.
-void set_scalars(Table& table, const json::object& object, const std::set<std::string>& ours) {
+/// Sets what is a scalar in `object` as columns of its own name, but for names of ours and of axes.
+void set_scalars(Table& table, const json::object& object, const Cell& cell) {
     for (const auto& member : object) {
         if (member.value().is_array() || member.value().is_object() || member.value().is_null())
             continue;
         const std::string_view name = member.key();
         const bool may_fill = std::find(filled_by_worker.begin(), filled_by_worker.end(), name) !=
                               filled_by_worker.end();
-        if (!may_fill && ours.contains(std::string(name))) continue;
+        if (!may_fill && (is_own_column(name) || cell.custom.contains(name))) continue;
         table.set(name, value_of(member.value()));
     }
 }
 
 void set_measurement(Table& table, const json::object& measurement) {
-    if (const auto samples = statistics_of(measurement, "samples_ms")) {
+    if (const auto samples = summarize(measurement, "samples_ms")) {
         table.set("mean_time_ms", samples->mean);
         table.set("std_time_ms", samples->population_std);
         table.set("cv_percent", value_of(samples->cv_percent()));
@@ -104,7 +96,7 @@ void set_measurement(Table& table, const json::object& measurement) {
     const json::value* phases = measurement.if_contains("phases_ms");
     if (!phases || !phases->is_object()) return;
     for (const auto& phase : phases->get_object()) {
-        const auto times = statistics_of(phases->get_object(), phase.key());
+        const auto times = summarize(phases->get_object(), phase.key());
         if (!times) continue;
         const std::string name(phase.key());
         table.set(name + "_mean_ms", times->mean);
@@ -113,40 +105,36 @@ void set_measurement(Table& table, const json::object& measurement) {
     }
 }
 
-const std::vector<std::string>& first_columns(View view) {
-    static const std::vector<std::string> cells = {
-        "model_size", "context_length", "batch_size",  "warmup_steps", "measure_steps", "pass_type",
-        "num_params", "mean_time_ms",   "std_time_ms", "cv_percent",   "error",         "status"};
-    static const std::vector<std::string> warmup = {"warmup_steps",
-                                                    "mean_time_ms",
-                                                    "std_time_ms",
-                                                    "cv_percent",
-                                                    "difference_to_5_warmup_ms",
-                                                    "difference_to_5_warmup_percent"};
-    static const std::vector<std::string> phases = {"model_size",
-                                                    "num_params",
-                                                    "context_length",
-                                                    "batch_size",
-                                                    "warmup_steps",
-                                                    "measure_steps",
-                                                    "forward_mean_ms",
-                                                    "forward_std_ms",
-                                                    "forward_cv_percent",
-                                                    "backward_mean_ms",
-                                                    "backward_std_ms",
-                                                    "backward_cv_percent",
-                                                    "total_mean_ms",
-                                                    "backward_forward_ratio",
-                                                    "error"};
+/// The columns that a view puts first.
+std::vector<std::string> columns_of(View view) {
     switch (view) {
         case View::cells:
-            return cells;
+            return {first_columns.begin(), first_columns.end()};
         case View::warmup:
-            return warmup;
+            return {"warmup_steps",
+                    "mean_time_ms",
+                    "std_time_ms",
+                    "cv_percent",
+                    "difference_to_5_warmup_ms",
+                    "difference_to_5_warmup_percent"};
         case View::phases:
-            return phases;
+            return {"model_size",
+                    "num_params",
+                    "context_length",
+                    "batch_size",
+                    "warmup_steps",
+                    "measure_steps",
+                    "forward_mean_ms",
+                    "forward_std_ms",
+                    "forward_cv_percent",
+                    "backward_mean_ms",
+                    "backward_std_ms",
+                    "backward_cv_percent",
+                    "total_mean_ms",
+                    "backward_forward_ratio",
+                    "error"};
     }
-    return cells;
+    return {};
 }
 
 /// A number from a table, which a CSV has as text.
@@ -181,7 +169,7 @@ std::vector<std::string> axis_columns(const Table& table) {
     });
     bool behind_fields = false;
     for (const std::string& column : table.columns()) {
-        if (column == "sample_std_time_ms") break;
+        if (column == figure_columns.front()) break;
         if (behind_fields) names.push_back(column);
         behind_fields = behind_fields || column == "replicate";
     }
@@ -214,7 +202,7 @@ Table warmup_view(const Table& cells) {
             mean && text_at(cells, row, "warmup_steps") == "5")
             after_5[cell_without(cells, row, "warmup_steps")] = *mean;
     Table table;
-    for (const std::string& column : first_columns(View::warmup)) table.add_column(column);
+    for (const std::string& column : columns_of(View::warmup)) table.add_column(column);
     for (std::size_t row = 0; row < cells.row_count(); ++row) {
         copy_row(table, cells, row);
         const auto mean = number_at(cells, row, "mean_time_ms");
@@ -228,7 +216,7 @@ Table warmup_view(const Table& cells) {
 
 Table phases_view(const Table& cells) {
     Table table;
-    for (const std::string& column : first_columns(View::phases)) table.add_column(column);
+    for (const std::string& column : columns_of(View::phases)) table.add_column(column);
     for (std::size_t row = 0; row < cells.row_count(); ++row) {
         if (text_at(cells, row, "pass_type") != "forward_backward") continue;
         copy_row(table, cells, row);
@@ -243,11 +231,29 @@ Table phases_view(const Table& cells) {
 
 }  // namespace
 
+bool is_own_column(std::string_view name) {
+    const auto in = [&](const auto& columns) {
+        return std::find(columns.begin(), columns.end(), name) != columns.end();
+    };
+    bool is_field = false;
+    const Cell defaults;
+    for_each_field(defaults, [&](const Field& field, const auto&) {
+        is_field = is_field || field.name == name;
+    });
+    return is_field || name == "key" || in(first_columns) || in(figure_columns) || in(view_columns);
+}
+
 Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& journal) {
     const Setting setting = journal.setting().value_or(Setting{});
     Table table;
-    std::set<std::string> ours;  // columns that no worker may take for something else
-    for (const std::string& column : first_columns(View::cells)) table.add_column(column);
+    for (const std::string_view column : first_columns) table.add_column(column);
+    table.add_column("key");
+    const Cell defaults;
+    for_each_field(defaults,
+                   [&](const Field& field, const auto&) { table.add_column(field.name); });
+    for (const PlannedCell& planned : plan)
+        for (const auto& axis : planned.cell.custom) table.add_column(axis.first);
+    for (const std::string_view column : figure_columns) table.add_column(column);
     for (const PlannedCell& planned : plan) {
         const CellHistory& history = journal.history(planned.key);
         const Outcome outcome = shown_outcome(history);
@@ -265,19 +271,10 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
             table.set(field.name, value_of(value));
         });
         for (const auto& [name, value] : cell.custom) table.set(name, value_of(value));
-        for (const char* column : {"sample_std_time_ms", "median_time_ms", "min_time_ms",
-                                   "max_time_ms", "first_step_ms", "tokens_per_s"})
-            table.add_column(column);
         set_measurement(table, outcome.measurement);
         if (const auto median = number_at(table, table.row_count() - 1, "median_time_ms"))
             table.set("tokens_per_s",
                       1e3 * static_cast<double>(cell.batch_size * cell.context_length) / *median);
-        for (const char* column :
-             {"forward_mean_ms", "forward_std_ms", "forward_cv_percent", "backward_mean_ms",
-              "backward_std_ms", "backward_cv_percent", "optimizer_mean_ms", "optimizer_std_ms",
-              "optimizer_cv_percent", "peak_allocated_bytes", "peak_reserved_bytes",
-              "requested_bytes", "free_bytes"})
-            table.add_column(column);
         table.set("phase", outcome.phase);
         table.set("exit_code", outcome.exit_code ? Value(std::int64_t{*outcome.exit_code})
                                                  : Value(std::monostate{}));
@@ -294,8 +291,6 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
         table.set("torch", setting.torch.value_or(""));
         table.set("worker_build", setting.worker.value_or(""));
         table.set("isosweep_build", setting.isosweep);
-        for (const char* column : {"gpu_uuid", "started_at", "elapsed_ms", "attempt"})
-            table.add_column(column);
         if (attempt) {
             if (const WorkerRecord* worker = journal.worker(attempt->token))
                 table.set("gpu_uuid", worker->gpu_uuid);
@@ -303,9 +298,8 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
             table.set("elapsed_ms", attempt->elapsed_ms);
             table.set("attempt", std::int64_t{attempt->number});
         }
-        if (table.row_count() == 1) ours.insert(table.columns().begin(), table.columns().end());
-        set_scalars(table, outcome.measurement, ours);
-        set_scalars(table, outcome.error, ours);
+        set_scalars(table, outcome.measurement, cell);
+        set_scalars(table, outcome.error, cell);
     }
     return table;
 }
@@ -313,7 +307,7 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
 Table apply_view(const Table& cells, View view) {
     switch (view) {
         case View::cells:
-            return cells.with_first(first_columns(view));
+            return cells.with_first(columns_of(view));
         case View::warmup:
             return warmup_view(cells);
         case View::phases:

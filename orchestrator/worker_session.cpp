@@ -51,6 +51,12 @@ void WorkerSession::abort() {
     kill_now(KilledFor::user, {});
 }
 
+void WorkerSession::discard() {
+    ended_ = true;
+    hooks_ = {};
+    if (process_) process_->discard();
+}
+
 void WorkerSession::on_stdout(std::string_view bytes) {
     while (!bytes.empty()) {
         const auto newline = bytes.find('\n');
@@ -115,7 +121,7 @@ void WorkerSession::on_line(std::string_view line) {
 }
 
 void WorkerSession::send_request() {
-    seen_.hello = true;
+    seen_.hello = true;  // said by this worker, if not for this job
     process_->write(protocol::request_line({job_->nonce, job_->cell}));
     // A worker that gets just one request ends by itself when its input does.
     if (!hooks_.has_next_job) process_->close_stdin();

@@ -66,6 +66,8 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
 
     /// Kills the worker now; its job ends as interrupted.
     void abort();
+    /// Kills the worker now and tells nobody. For leaving in a hurry.
+    void discard();
 
   private:
     using Timer = boost::asio::steady_timer;

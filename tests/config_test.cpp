@@ -14,14 +14,15 @@ launcher = nsys profile --output 'a # b'
 [size.2.7B]
  batch-size=1)",
                                       "x.cfg");
-    REQUIRE(entries.size() == 3);
+    REQUIRE(entries.size() == 4);
     CHECK(entries[0].key == "model-size");
     CHECK(entries[0].value == "small, large");
     CHECK(entries[0].source.where == "x.cfg:2");
     CHECK(entries[1].value == "nsys profile --output 'a # b'");
     CHECK(entries[2].section == "size.2.7B");
-    CHECK(entries[2].key == "batch-size");
-    CHECK(entries[2].source.where == "x.cfg:6");
+    CHECK(entries[2].key.empty());
+    CHECK(entries[3].key == "batch-size");
+    CHECK(entries[3].source.where == "x.cfg:6");
 }
 
 TEST_CASE("what is no line of a config is refused with its place") {

@@ -33,8 +33,9 @@ struct Config {
             parse(std::move(flags), verb);
         } catch (const UsageError& error) {
             std::string text = error.what();
-            if (const auto at = text.find(folder.path().string()); at != std::string::npos)
-                text.erase(at, folder.path().string().size() + 1);
+            const std::string path = folder.path().string() + "/";
+            for (auto at = text.find(path); at != std::string::npos; at = text.find(path))
+                text.erase(at, path.size());
             return text;
         }
         return "no problem";
@@ -54,6 +55,11 @@ TEST_CASE("axes take lists, words and ranges, singular or plural") {
     CHECK(*values(grid.values, "seed") == Words{"1", "4", "7"});
     CHECK(*values(grid.command_line, "model-size") == Words{"small", "medium", "large"});
     CHECK(*values(grid.command_line, "seed") == Words{"5"});
+}
+
+TEST_CASE("quotes keep a value together") {
+    const Config config("axis.x = \"a,b\", 'c d'  e\n");
+    CHECK(*values(config.parse().options.grid.values, "axis.x") == Words{"a,b", "c d", "e"});
 }
 
 TEST_CASE("settings come from the config, and the command line wins") {
@@ -103,14 +109,22 @@ TEST_CASE("bad input is one line with file, line, key, value, what was expected 
           "error, invalid_result, oom_gpu, oom_host, spawn_failed, unsupported; did you mean "
           "'crash'?");
     CHECK(Config("[sizes.large]\nbatch-size = 1").problem() ==
-          "x.cfg:2: unknown section [sizes.large]: expected [size.NAME] or [model.NAME]");
+          "x.cfg:1: unknown section [sizes.large]: expected [size.NAME] or [model.NAME]");
     CHECK(Config("[model.m]\nd-model = 64\nd-ff = 1\nnum-layers = 1\nnum-heads = 5").problem() ==
           "x.cfg:5: [model.m]: num_heads (5) does not divide d_model (64)");
+    CHECK(Config("[model.m]\n").problem() ==
+          "x.cfg:1: [model.m] lacks d-model: it needs d-model, d-ff, num-layers, num-heads");
+    CHECK(Config("[wrong]\n").problem() ==
+          "x.cfg:1: unknown section [wrong]: expected [size.NAME] or [model.NAME]");
+    CHECK(Config("[size.small]\ncontext-length = 4 \"\n").problem() ==
+          "x.cfg:2: context-length = '4 \"': expected a closing \"");
+    CHECK(Config("model-size = tiny\nmodel-sizes = small\n").problem() ==
+          "x.cfg:2: model-sizes is already set at x.cfg:1");
+    CHECK(Config("vocab-size = 9223372036854775807").problem() ==
+          "x.cfg:1: vocab-size = '9223372036854775807': expected an integer <= 1000000000");
+    CHECK(Config("axis.mean_time_ms = 1").problem().ends_with("choose another for this axis"));
     CHECK(Config("[model.m]\nd-model = 64").problem() ==
           "x.cfg:2: [model.m] lacks d-ff: it needs d-model, d-ff, num-layers, num-heads");
-    CHECK(Config("worker = /nowhere/worker").problem() ==
-          "x.cfg:1: worker = '/nowhere/worker': expected a program that can be run; is the path "
-          "right?");
     CHECK(Config("axis.status = 1").problem() ==
           "x.cfg:1: axis.status = '': the name is taken; choose another for this axis");
 }
@@ -123,6 +137,8 @@ TEST_CASE("bad flags name the flag") {
           "--precision = 'fp8': expected one of fp32, tf32, bf16");
     CHECK(config.problem({"--timeout"}) == "--timeout: expected one value, got none");
     CHECK(config.problem({"--timeout", "1s", "2s"}) == "--timeout: expected one value, got 1s 2s");
+    CHECK(config.problem({"--batch-size", "1", "--batch-sizes", "2"}) ==
+          "--batch-sizes is given twice; give all its values to one");
     CHECK(config.problem({"stray"}) == "unexpected argument 'stray': expected a flag");
     CHECK(config.problem({}, "retry") ==
           "retry needs --status LIST, as in --status oom_gpu,timeout,crash");

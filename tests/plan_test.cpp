@@ -74,3 +74,10 @@ TEST_CASE("own sizes and custom axes come into the cell") {
     CHECK(plan[1].cell.custom.at("depth") == 2.5);
     CHECK(plan[2].cell.custom.at("depth") == "deep");
 }
+
+TEST_CASE("a plan that nobody can mean is refused at once") {
+    Grid grid;
+    grid.replicates = 2'000'000;
+    CHECK_THROWS_WITH(make_plan(grid),
+                      "the plan has more than a million cells: give the axes fewer values");
+}

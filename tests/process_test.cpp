@@ -94,6 +94,13 @@ TEST_CASE("who escapes from the group and holds a pipe does not hold us up") {
     CHECK(*shell.end == ProcessEnd(Exited{0}));
 }
 
+TEST_CASE("who escapes from the group is killed when its worker has ended") {
+    become_subreaper();
+    const Shell shell("setsid sleep 100 >/dev/null 2>&1 & sleep 0.1; echo $!");
+    const pid_t left = std::stoi(shell.out);
+    CHECK(tests::file_contents("/proc/" + std::to_string(left) + "/stat").empty());
+}
+
 TEST_CASE("a program that cannot be started says why") {
     boost::asio::io_context io;
     const auto problem = [&](const std::string& program) -> std::string {

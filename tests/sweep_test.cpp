@@ -21,6 +21,10 @@ TEST_CASE("every way a worker can behave has its outcome, alone and in a shared 
         {"crash:11", "crash"},
         {"crash:6", "crash"},
         {"crash:9", "crash"},
+        {"crash:4", "crash"},
+        {"crash:7", "crash"},
+        {"crash:8", "crash"},
+        {"crash:15", "crash"},
         {"exit:3", "error"},
         {"exit:0", "invalid_result"},
         {"report:oom_gpu", "oom_gpu"},
@@ -100,11 +104,13 @@ TEST_CASE("retry runs just the cells with these outcomes, and a later success cl
     CHECK(sandbox.answers() == 3);
 }
 
-TEST_CASE("a crash is tried once more by default, and every attempt keeps its log") {
+TEST_CASE("a crash is tried once more by default") {
     Sandbox sandbox("axis.behaviour = crash\n");
     CHECK(sandbox.sweep().exit_code == 1);
     CHECK(sandbox.column("attempts") == "2");
     CHECK(sandbox.column("signal") == "SIGSEGV");
+    const std::string logs = "results/x/cells/" + sandbox.column("key") + "/repro.sh";
+    CHECK(std::filesystem::exists(sandbox.path(logs)));
     Sandbox lucky("axis.behaviour = crash_once\n");
     CHECK(lucky.sweep().exit_code == 0);
     CHECK(lucky.column("status") == "ok");
@@ -160,6 +166,7 @@ TEST_CASE("a worker of another protocol ends the sweep") {
     const Ran ran = sandbox.sweep();
     CHECK(ran.exit_code == 5);
     CHECK(contains(ran.err, "speaks protocol 2, this program speaks 1"));
+    CHECK(sandbox.column("status") == "not_run");  // the CSV is written, whatever ends a run
 }
 
 TEST_CASE("a sweep begun with something else is refused with both named") {
@@ -189,6 +196,42 @@ TEST_CASE("--fresh starts over and keeps the old run") {
         if (entry.path().filename().string().starts_with("x.before-") && entry.is_directory())
             kept = file_contents(entry.path() / "journal.jsonl") == old;
     CHECK(kept);
+}
+
+TEST_CASE("--fresh where nothing is begins, and a folder of something else is left alone") {
+    Sandbox sandbox("axis.behaviour = ok\n");
+    CHECK(sandbox.sweep({"--fresh"}).exit_code == 0);
+    std::filesystem::create_directory(sandbox.path("foreign"));
+    write_file(sandbox.path("foreign/notes.txt"), "mine");
+    const Ran ran = sandbox.sweep({"--output", "foreign.csv", "--fresh"});
+    CHECK(ran.exit_code == 2);
+    CHECK(contains(ran.err, "its folder foreign holds something else"));
+    CHECK(sandbox.file("foreign/notes.txt") == "mine");
+}
+
+TEST_CASE("under nohup a hang-up is ignored, and an inherited SIGCHLD does no harm") {
+    Sandbox sandbox("axis.behaviour = slow:400, ok\n");
+    ::signal(SIGHUP, SIG_IGN);
+    ::signal(SIGCHLD, SIG_IGN);
+    const pid_t pid = sandbox.start({"run", "x.cfg"});
+    ::signal(SIGHUP, SIG_DFL);
+    ::signal(SIGCHLD, SIG_DFL);
+    sandbox.wait_until(
+        [&] { return contains(sandbox.file("results/x/journal.jsonl"), "\"hello\""); });
+    ::kill(pid, SIGHUP);
+    CHECK(sandbox.wait(pid).exit_code == 0);
+    CHECK(sandbox.column("status") == "ok ok");
+}
+
+TEST_CASE("a worker or launcher that is not there is told before anything is started") {
+    Sandbox sandbox("axis.behaviour = ok\n");
+    const Ran worker = sandbox.sweep({"--worker", "/nowhere/worker"});
+    CHECK(worker.exit_code == 5);
+    CHECK(contains(worker.err, "worker = '/nowhere/worker': expected a program that can be run"));
+    const Ran launcher = sandbox.sweep({"--launcher", "no-such-launcher -n 1"});
+    CHECK(launcher.exit_code == 5);
+    CHECK(contains(launcher.err, "launcher = 'no-such-launcher': no such program in PATH"));
+    CHECK_FALSE(std::filesystem::exists(sandbox.path("results")));
 }
 
 TEST_CASE("a second run of the same output is kept out") {

@@ -151,8 +151,7 @@ std::string unsupported_reason(const Cell& cell) {
     if (auto reason = invalid_reason(model_config(cell)); !reason.empty()) return reason;
     if (cell.kernels == Kernels::fused) return "kernels = fused is not available yet";
     if (cell.cuda_graph) return "cuda_graph = on is not available yet";
-    if (cell.activation_checkpointing)
-        return "activation_checkpointing = on is not available yet";
+    if (cell.activation_checkpointing) return "activation_checkpointing = on is not available yet";
     return {};
 }
 

@@ -76,7 +76,8 @@ void Step::forward() {
 
 double Step::loss() const {
     const torch::NoGradGuard no_grad;
-    return loss_.defined() ? loss_.item<double>() : logits_.sum(torch::kDouble).item<double>();
+    // Not summed as doubles: that would first copy all logits, and a cell that fits would not.
+    return loss_.defined() ? loss_.item<double>() : logits_.sum().item<double>();
 }
 
 }  // namespace isosweep

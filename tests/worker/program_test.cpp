@@ -203,8 +203,7 @@ TEST_CASE("by hand: a failed cell is exit 1 with the reason in one line") {
           "isosweep-worker: unsupported in build: precision = tf32 needs a CUDA device\n");
     run = run_worker(tiny_with({"--kernels", "fused", "--json"}));
     CHECK(run.exit_code == 1);
-    CHECK(gist(run.out) ==
-          "result  unsupported: kernels = fused is not available yet");
+    CHECK(gist(run.out) == "result  unsupported: kernels = fused is not available yet");
 }
 
 TEST_CASE("by hand: wrong usage is exit 2") {

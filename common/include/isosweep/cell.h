@@ -7,6 +7,7 @@
 #include <boost/json/value.hpp>
 #include <concepts>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -72,7 +73,7 @@ struct Cell {
     OptionalBytes gpu_memory_limit;
     std::int64_t replicate = 1;
     /// Axes that only a worker of one's own knows (`axis.NAME`), by NAME; numbers or strings.
-    std::map<std::string, boost::json::value> custom;
+    std::map<std::string, boost::json::value, std::less<>> custom;
 
     bool operator==(const Cell&) const = default;
 };

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <boost/json/object.hpp>
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <string_view>
 
 namespace isosweep {
 
@@ -24,5 +26,8 @@ struct Statistics {
 
 /// Statistics of at least one finite sample; absent for none.
 std::optional<Statistics> summarize(std::span<const double> samples);
+
+/// Those of an array of numbers in a measurement, as "samples_ms"; absent where there is none.
+std::optional<Statistics> summarize(const boost::json::object& holder, std::string_view name);
 
 }  // namespace isosweep

@@ -82,6 +82,9 @@ std::string format_exact(double value);
 /// A double with a fixed number of decimals, for tables.
 std::string format_fixed(double value, int decimals);
 
+/// A word as a shell reads it: in quotes where it needs them.
+std::string shell_quoted(const std::string& word);
+
 /// `parts` with `separator` between them.
 std::string join(std::span<const std::string> parts, std::string_view separator);
 
