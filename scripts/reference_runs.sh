@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # The kept runs of results/reference/GPU-NAME/: the original module's sweeps as their configs stand,
 # one of them on a GPU that is made to look small, and what a process per cell costs.
-#   scripts/reference_runs.sh [PEER.py]   with PEER.py, a Python sweep of the same grid runs beside
+#   scripts/reference_runs.sh sweeps
+#   scripts/reference_runs.sh side-by-side [PEER.py]   with PEER.py, a Python sweep of the same grid
 # ISOSWEEP names the program (default build/bin/isosweep).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 isosweep=${ISOSWEEP:-build/bin/isosweep}
-peer=${1:-}
+part=${1:-}
+peer=${2:-}
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)
 into=results/reference/${gpu// /-}
 mkdir -p "$into"
@@ -46,10 +48,18 @@ side_by_side() {
     fi
 }
 
-for name in run_benchmarks direct warmup_comparison large_models separate; do
-    sweep "profiling_benchmarking_$name" configs/$name.cfg
-done
-sweep run_benchmarks_16GiB configs/run_benchmarks.cfg --gpu-memory-limit 16GiB
-side_by_side 2>&1 | tee "$into/side_by_side.txt"
+sweeps() {
+    local name
+    for name in run_benchmarks direct warmup_comparison large_models separate; do
+        sweep "profiling_benchmarking_$name" configs/$name.cfg
+    done
+    sweep run_benchmarks_16GiB configs/run_benchmarks.cfg --gpu-memory-limit 16GiB
+}
+
+case $part in
+sweeps) sweeps 2>&1 | tee "$into/sweeps.txt" ;;
+side-by-side) side_by_side 2>&1 | tee "$into/side_by_side.txt" ;;
+*) sed -n '2,6s/^# //p' "$0" >&2 && exit 2 ;;
+esac
 # What is kept: CSV and journal. Locks, logs and scripts name this machine's folders.
 find "$into" -mindepth 1 -maxdepth 2 \( -name lock -o -name logs -o -name cells \) -exec rm -rf {} +
