@@ -40,6 +40,11 @@ class Sandbox {
     /// Starts `isosweep WORDS...` and returns its pid.
     pid_t start(std::vector<std::string> words) {
         words.insert(words.begin(), ISOSWEEP_PROGRAM);
+        return start_program(std::move(words));
+    }
+
+    /// Starts any program by its path, in the folder and with its streams in files.
+    pid_t start_program(std::vector<std::string> words) {
         const pid_t pid = ::fork();
         if (pid != 0) return pid;
         std::vector<char*> argv;

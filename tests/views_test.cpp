@@ -19,7 +19,7 @@ struct Sample {
         setting.isolation = "process";
         journal.write_header(setting);
     }
-    void add(Cell cell, Outcome outcome, Decision decision = Decision::record) {
+    void add(const Cell& cell, Outcome outcome, Decision decision = Decision::record) {
         plan.push_back({key_of(cell), cell});
         Attempt attempt;
         attempt.outcome = std::move(outcome);

@@ -14,7 +14,7 @@
 // Declared in ATen/cuda/CUDAContextLight.h, which also wants the headers of cuBLAS, cuSPARSE and
 // cuSOLVER; a setup for the CPU compiles this file without having those.
 namespace at::cuda {
-void clearCublasWorkspaces();
+void clearCublasWorkspaces();  // NOLINT(readability-identifier-naming): ATen's name
 }
 
 namespace isosweep::cuda {

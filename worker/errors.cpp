@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "device.h"
 
@@ -47,7 +48,7 @@ json::object gpu_memory_facts(std::string_view message) {
     if (const auto requested = requested_bytes_in(message)) facts["requested_bytes"] = requested;
     try {
         for (const auto& fact : memory_facts(cuda::memory())) facts.insert(fact);
-    } catch (const std::exception&) {
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
         // No context, and so no figures: that there was no room for one is the finding.
     }
     return facts;
@@ -105,7 +106,7 @@ std::int64_t requested_bytes_in(std::string_view message) {
 
 Failure describe_failure(std::exception_ptr exception, std::string_view phase, bool on_cuda) {
     try {
-        std::rethrow_exception(exception);
+        std::rethrow_exception(std::move(exception));
     } catch (const c10::OutOfMemoryError& problem) {
         return failure(Status::oom_gpu, phase, problem.what_without_backtrace());
     } catch (const c10::AcceleratorError& problem) {

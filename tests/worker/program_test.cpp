@@ -69,7 +69,7 @@ std::string gists(const ProgramRun& run) {
 }
 
 /// The error that a command line ends in, without starting a program.
-std::string usage_error(Words words) {
+std::string usage_error(const Words& words) {
     std::vector<const char*> pointers{"isosweep-worker"};
     for (const std::string& word : words) pointers.push_back(word.c_str());
     try {
@@ -80,7 +80,7 @@ std::string usage_error(Words words) {
     return "none";
 }
 
-Cell cell_of(Words words) {
+Cell cell_of(const Words& words) {
     std::vector<const char*> pointers{"isosweep-worker"};
     for (const std::string& word : words) pointers.push_back(word.c_str());
     return parse_options(static_cast<int>(pointers.size()), pointers.data()).cell;
