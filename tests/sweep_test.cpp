@@ -135,8 +135,7 @@ TEST_CASE("a cell that is not ok gets a script that repeats it") {
     sandbox.sweep();
     const std::string script = "results/x/cells/" + sandbox.column("key") + "/repro.sh";
     CHECK(contains(sandbox.file(script), "\"behaviour\":\"exit:3\""));
-    CHECK(WEXITSTATUS(
-              std::system(("sh " + sandbox.path(script).string() + " >/dev/null").c_str())) == 3);
+    CHECK(sandbox.wait(sandbox.start_program({"/bin/sh", script})).exit_code == 3);
 }
 
 TEST_CASE(
