@@ -15,6 +15,8 @@ endif()
 
 find_program(ISOSWEEP_CCACHE ccache)
 if(ISOSWEEP_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-    # Without the hash of the directory, clones in different places share what they compiled.
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_NOHASHDIR=1 ${ISOSWEEP_CCACHE})
+    # Without the hash of the directory, clones in different places share what they compiled; with
+    # this sloppiness ccache also takes units with a precompiled header.
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_NOHASHDIR=1
+        CCACHE_SLOPPINESS=pch_defines,time_macros ${ISOSWEEP_CCACHE})
 endif()

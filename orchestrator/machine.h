@@ -7,7 +7,7 @@
 
 #include "orchestrator/options.h"
 #include "orchestrator/plan.h"
-#include "orchestrator/scheduler.h"
+#include "orchestrator/slot.h"
 
 namespace isosweep {
 

@@ -10,15 +10,11 @@
 #include "orchestrator/journal.h"
 #include "orchestrator/options.h"
 #include "orchestrator/plan.h"
+#include "orchestrator/slot.h"
 #include "orchestrator/status_display.h"
 #include "orchestrator/worker_session.h"
 
 namespace isosweep {
-
-/// A place for one worker at a time.
-struct Slot {
-    std::string gpu_uuid;  ///< the GPU that its workers see; empty: whatever they find
-};
 
 /// What the scheduler needs to know of a sweep.
 struct SweepSettings {

@@ -61,7 +61,7 @@ TEST_CASE("every way a worker can behave has its outcome, alone and in a shared 
         CAPTURE(isolation);
         Sandbox sandbox("axis.behaviour = " + behaviours +
                         "\nretry = spawn_failed:1\nisolation = " + isolation);
-        const Ran ran = sandbox.sweep({"--timeout", "700ms"});
+        const Ran ran = sandbox.sweep({"--timeout", "1s"});
         CHECK(ran.exit_code == 1);
         CHECK(sandbox.column("status") == expected);
     }
