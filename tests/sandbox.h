@@ -2,10 +2,13 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <pty.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <functional>
@@ -32,7 +35,7 @@ class Sandbox {
     explicit Sandbox(const std::string& config, const std::string& worker = FAKE_WORKER) {
         write_file(folder_ / "x.cfg", "model-size = tiny\nworker = " + worker +
                                           "\ntimeout = 20s\nkill-grace = 300ms\n" + config);
-        variables_ = {"FAKE_WORKER_DIR=" + folder_.path().string(), "NO_COLOR=1"};
+        variables_ = {"FAKE_WORKER_DIR=" + folder_.path().string()};
     }
 
     void set_variable(const std::string& variable) { variables_.push_back(variable); }
@@ -66,6 +69,34 @@ class Sandbox {
         if (WIFSIGNALED(status)) ran.signal = WTERMSIG(status);
         ran.out = file_contents(folder_ / "out.txt");
         ran.err = file_contents(folder_ / "err.txt");
+        return ran;
+    }
+
+    /// `isosweep WORDS...` on a terminal of 80 columns: what a person would see there, in `err`.
+    Ran run_on_terminal(std::vector<std::string> words) {
+        words.insert(words.begin(), ISOSWEEP_PROGRAM);
+        std::vector<char*> argv;
+        for (std::string& word : words) argv.push_back(word.data());
+        argv.push_back(nullptr);
+        const winsize size{24, 80, 0, 0};
+        int terminal = -1;
+        const pid_t pid = ::forkpty(&terminal, nullptr, nullptr, &size);
+        if (pid == 0) {
+            for (std::string& variable : variables_) ::putenv(variable.data());
+            ::setenv("TERM", "xterm", 1);
+            ::chdir(folder_.path().c_str());
+            ::execv(argv[0], argv.data());
+            ::_exit(127);
+        }
+        Ran ran;
+        std::array<char, 4096> buffer{};
+        // The read fails when the last process has closed the other side.
+        for (ssize_t got = 0; (got = ::read(terminal, buffer.data(), buffer.size())) > 0;)
+            ran.err.append(buffer.data(), static_cast<std::size_t>(got));
+        ::close(terminal);
+        int status = 0;
+        ::waitpid(pid, &status, 0);
+        if (WIFEXITED(status)) ran.exit_code = WEXITSTATUS(status);
         return ran;
     }
 

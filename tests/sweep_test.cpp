@@ -379,6 +379,24 @@ TEST_CASE("plan lists the cells, status and report tell how far a sweep is") {
     CHECK(sandbox.file("t.md").starts_with("| size | context |"));
 }
 
+TEST_CASE("on a terminal one live line tells how far the sweep is, within its width") {
+    Sandbox sandbox("axis.behaviour = ok, slow:1300, exit:3\n");
+    const Ran ran = sandbox.run_on_terminal({"run", "x.cfg"});
+    CHECK(ran.exit_code == 1);
+    CHECK(contains(ran.err, "[1/3] tiny, context 512"));
+    // The cell's text is cut, not what comes behind it.
+    for (const char* part : {" | measure ", " s | elapsed ", " s | ETA "})
+        CHECK(contains(ran.err, part));
+    CHECK(contains(ran.err, "\x1b[32mok      \x1b[0m"));
+    CHECK(contains(ran.err, "\x1b[31merror   \x1b[0m"));
+    for (std::size_t at = ran.err.find("\r["); at != std::string::npos;
+         at = ran.err.find("\r[", at + 1))
+        CHECK(ran.err.find("\x1b[K", at) - at <= 80);
+    Sandbox plain("axis.behaviour = ok\n");
+    plain.set_variable("NO_COLOR=1");
+    CHECK_FALSE(contains(plain.run_on_terminal({"run", "x.cfg"}).err, "\x1b[32m"));
+}
+
 TEST_CASE("the help, a plan and a table are what they were") {
     Sandbox sandbox("axis.behaviour = ok, report:oom_gpu\ncontext-length = 64..128*2\n");
     const auto expected = [](const std::string& name) {
