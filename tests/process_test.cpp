@@ -46,6 +46,16 @@ struct Shell {
     }
 };
 
+/// Whether a process ends before long: gone, or a zombie that nobody has reaped yet.
+bool soon_gone(pid_t pid) {
+    for (int i = 0; i < 1000; ++i) {
+        const std::string stat = tests::file_contents("/proc/" + std::to_string(pid) + "/stat");
+        if (stat.empty() || stat.find(") Z ") != std::string::npos) return true;
+        ::usleep(5'000);
+    }
+    return false;
+}
+
 }  // namespace
 
 TEST_CASE("a child gets its input, and both its streams are read to the end") {
@@ -83,9 +93,7 @@ TEST_CASE("a signal to the group reaches grandchildren, and what a child leaves 
     const Shell shell("sleep 100 & echo $!; exit 0");
     CHECK(*shell.end == ProcessEnd(Exited{0}));
     const pid_t left = std::stoi(shell.out);
-    // Dead, or a zombie that init has not reaped yet.
-    const std::string stat = tests::file_contents("/proc/" + std::to_string(left) + "/stat");
-    CHECK((stat.empty() || stat.find(") Z ") != std::string::npos));
+    CHECK(soon_gone(left));
 }
 
 TEST_CASE("who escapes from the group and holds a pipe does not hold us up") {
@@ -98,7 +106,7 @@ TEST_CASE("who escapes from the group is killed when its worker has ended") {
     become_subreaper();
     const Shell shell("setsid sleep 100 >/dev/null 2>&1 & sleep 0.1; echo $!");
     const pid_t left = std::stoi(shell.out);
-    CHECK(tests::file_contents("/proc/" + std::to_string(left) + "/stat").empty());
+    CHECK(soon_gone(left));
 }
 
 TEST_CASE("a program that cannot be started says why") {
@@ -143,13 +151,7 @@ TEST_CASE("a child dies with the program that spawned it") {
     }
     ::waitpid(middle, nullptr, 0);
     const pid_t child = std::stoi(tests::file_contents(file));
-    bool gone = false;
-    for (int i = 0; i < 500 && !gone; ++i) {
-        const std::string stat = tests::file_contents("/proc/" + std::to_string(child) + "/stat");
-        gone = stat.empty() || stat.find(") Z ") != std::string::npos;
-        ::usleep(10'000);
-    }
-    CHECK(gone);
+    CHECK(soon_gone(child));
 }
 
 TEST_CASE("the start time names a process, and a gone one has none") {
