@@ -1,0 +1,106 @@
+#include "orchestrator/help.h"
+
+#include <boost/program_options.hpp>
+#include <sstream>
+
+#include "orchestrator/keys.h"
+
+namespace isosweep {
+namespace po = boost::program_options;
+namespace {
+
+po::options_description sweep_flags() {
+    constexpr unsigned width = 100;
+    po::options_description axes(
+        "Axes (a comma list, several words, or a range a..b, a..b+step, "
+        "a..b*factor)",
+        width, width / 2);
+    for_each_axis([&](const Field& field, const auto& value) {
+        axes.add_options()(field.key().c_str(),
+                           po::value<std::vector<std::string>>()->multitoken()->value_name(
+                               "[=" + to_text(value) + "]"),
+                           std::string(field.help).c_str());
+    });
+    axes.add_options()("axis.NAME",
+                       po::value<std::vector<std::string>>()->multitoken()->value_name("VALUES"),
+                       "a further axis, for a worker of your own");
+    po::options_description others("Settings", width, width / 2);
+    for (const SingleKey& key : single_keys()) {
+        auto* value = po::value<std::string>()->value_name("[=" + key.default_text + "]");
+        others.add_options()(key.name.c_str(), value, key.help.c_str());
+    }
+    others.add_options()("no-sync", "the same as --sync off");
+    po::options_description all(width, width / 2);
+    all.add(axes).add(others);
+    return all;
+}
+
+}  // namespace
+
+const char* const overview =
+    R"(isosweep measures Transformer models over a grid of settings, each cell in a process of its own.
+
+Usage:
+  isosweep run CONFIG [--key value ...]       plan, run what is missing, write the CSV; the same
+                                              command again goes on where it stopped
+  isosweep retry CONFIG --status LIST         run again the cells with one of these outcomes
+  isosweep plan CONFIG [--key value ...]      run nothing: list the cells and their keys
+  isosweep status CONFIG                      done, running, failed and left
+  isosweep report CONFIG_OR_CSV [--view V] [--format F] [--output FILE]
+                                              the table: view cells, warmup or phases; format
+                                              text, markdown or csv
+  isosweep COMMAND --help                     every flag of a command
+  isosweep --version
+
+Every flag of run and plan is also a key of a config file (key = value), and the reverse.
+
+Examples:
+  isosweep run configs/smoke.cfg
+  isosweep run configs/run_benchmarks.cfg --model-sizes small medium --precision bf16
+  isosweep retry configs/full.cfg --status timeout,crash
+
+Exit codes of run and retry: 0 every cell has an outcome and none failed, 1 some failed, 2 usage or
+config, 3 another run holds the output, 4 results cannot be written, 5 the environment is unusable,
+130 after Ctrl-C.
+)";
+
+std::string help_of(Verb verb) {
+    std::ostringstream text;
+    const auto sweep = [&](const char* usage) { text << usage << "\n" << sweep_flags(); };
+    switch (verb) {
+        case Verb::run:
+            sweep(
+                "Usage: isosweep run CONFIG [--key value ...]\n\n"
+                "Plans the cells of CONFIG, runs those that have no outcome yet, and writes the "
+                "CSV.\nEvery flag is also a key of the config; the flag wins.\n");
+            break;
+        case Verb::plan:
+            sweep(
+                "Usage: isosweep plan CONFIG [--key value ...]\n\n"
+                "Lists the cells that `run` would plan, with their keys and what is known of "
+                "them. Runs nothing.\n");
+            break;
+        case Verb::retry:
+            sweep(
+                "Usage: isosweep retry CONFIG --status LIST [--key value ...]\n\n"
+                "Runs again just the planned cells whose outcome is in LIST: ok, oom_gpu, "
+                "oom_host,\ntimeout, crash, error, unsupported, invalid_result, spawn_failed, "
+                "interrupted.\nThe other flags are those of `run`.\n");
+            break;
+        case Verb::status:
+            sweep(
+                "Usage: isosweep status CONFIG [--key value ...]\n\n"
+                "Says how far a sweep is, also while it runs elsewhere. The flags are those of "
+                "`run`:\ngive the same ones.\n");
+            break;
+        case Verb::report:
+            text << "Usage: isosweep report CONFIG_OR_CSV [--view cells|warmup|phases]\n"
+                    "                       [--format text|markdown|csv] [--output FILE]\n\n"
+                    "Prints the table of a sweep, from its journal where a config is given, from "
+                    "the file\nwhere a CSV is.\n";
+            break;
+    }
+    return text.str();
+}
+
+}  // namespace isosweep

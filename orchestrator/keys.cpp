@@ -1,0 +1,153 @@
+#include "orchestrator/keys.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "orchestrator/config_reader.h"
+
+namespace isosweep {
+namespace fs = std::filesystem;
+namespace {
+
+std::chrono::milliseconds parse_limit(const std::string& text) {
+    const std::chrono::milliseconds limit(parse_duration_ms(text));
+    if (limit.count() == 0) throw BadValue("expected a duration above 0, as in 10m");
+    return limit;
+}
+
+RetryRule parse_retry(const std::string& text) {
+    RetryRule rule;
+    if (text == "none") return rule;
+    const std::vector<std::string> causes = {"crash",          "timeout",    "error",
+                                             "invalid_result", "oom_gpu",    "oom_host",
+                                             "spawn_failed",   "unsupported"};
+    for (const std::string& part : split_list(text)) {
+        const auto colon = part.find(':');
+        const std::string cause = part.substr(0, colon);
+        const auto status = from_name<Status>(cause);
+        if (colon == std::string::npos || !status ||
+            std::find(causes.begin(), causes.end(), cause) == causes.end())
+            throw BadValue("expected OUTCOME:N,... with an outcome of " + join(causes, ", ") +
+                           did_you_mean(cause, causes));
+        rule[*status] = static_cast<int>(parse_integer(part.substr(colon + 1), 0));
+    }
+    return rule;
+}
+
+}  // namespace
+
+std::vector<std::string> split_list(std::string_view text, bool quotes) {
+    std::vector<std::string> parts(1);
+    char quote = '\0';
+    for (const char c : text) {
+        if (quotes && (c == quote || (quote == '\0' && (c == '"' || c == '\''))))
+            quote = quote == '\0' ? c : '\0';
+        if (c == ',' && quote == '\0')
+            parts.emplace_back();
+        else
+            parts.back() += c;
+    }
+    for (std::string& part : parts) {
+        part = trim(part);
+        if (part.empty()) throw BadValue("expected a value between the commas");
+    }
+    return parts;
+}
+
+const std::vector<SingleKey>& single_keys() {
+    static const std::vector<SingleKey> table = {
+        {"gpu-memory-limit", "none",
+         "bytes or 24GiB: a large GPU behaves as a small one; part of the cell", false,
+         [](Options& o, const std::string& v) {
+             parse_field(v, Field{"gpu_memory_limit", FieldKind::setting, 0, ""},
+                         o.grid.gpu_memory_limit);
+         }},
+        {"replicates", "1", "plan every cell so many times, each its own process and row", false,
+         [](Options& o, const std::string& v) { o.grid.replicates = parse_integer(v, 1); }},
+        {"isolation", "process", "process: a fresh worker per cell; shared: one worker for all",
+         false, [](Options& o, const std::string& v) { set_name(o.isolation, v); }},
+        {"output", "results/CONFIG.csv", "the CSV; journal and logs lie in a folder beside it",
+         false,
+         [](Options& o, const std::string& v) {
+             if (fs::path(v).extension() != ".csv") throw BadValue("expected a file NAME.csv");
+             o.output = v;
+         }},
+        {"view", "cells", "layout of the CSV: cells, warmup, phases", false,
+         [](Options& o, const std::string& v) { set_name(o.view, v); }},
+        {"gpus", "all", "GPUs to use, by index or UUID: one worker each", false,
+         [](Options& o, const std::string& v) {
+             o.gpus = v == "all" ? std::vector<std::string>() : split_list(v);
+         }},
+        {"jobs", "1", "workers at a time on CPU or behind a launcher", false,
+         [](Options& o, const std::string& v) {
+             o.jobs = parse_integer(v, 1);
+             if (o.jobs > 10'000) throw BadValue("expected at most 10000");
+         }},
+        {"timeout", "10m", "limit from the request to its result", false,
+         [](Options& o, const std::string& v) { o.timeout = parse_limit(v); }},
+        {"start-timeout", "60s", "limit from the spawn to the worker's hello", false,
+         [](Options& o, const std::string& v) { o.start_timeout = parse_limit(v); }},
+        {"kill-grace", "5s", "time between asking a worker to end and killing it", false,
+         [](Options& o, const std::string& v) { o.kill_grace = parse_limit(v); }},
+        {"retry", "crash:1,spawn_failed:3", "further attempts by outcome, or none", false,
+         [](Options& o, const std::string& v) { o.retry = parse_retry(v); }},
+        {"max-failures", "none", "stop when so many cells have failed", false,
+         [](Options& o, const std::string& v) {
+             o.max_failures.reset();
+             if (v != "none") o.max_failures = parse_integer(v, 1);
+         }},
+        {"fail-fast", "off", "stop at the first cell that fails", true,
+         [](Options& o, const std::string& v) { o.fail_fast = parse_switch(v); }},
+        {"fail-on", "none", "oom: running out of memory counts as a failure", false,
+         [](Options& o, const std::string& v) {
+             if (v != "oom" && v != "none") throw BadValue("expected oom or none");
+             o.fail_on_oom = v == "oom";
+         }},
+        {"launcher", "none", "a command put in front of the worker, as in 'numactl --localalloc'",
+         false,
+         [](Options& o, const std::string& v) {
+             o.launcher = v == "none" ? std::vector<std::string>() : split_words(v);
+         }},
+        {"worker", "beside isosweep", "another worker program", false,
+         [](Options& o, const std::string& v) { o.worker = v; }},
+        {"fresh", "off", "start over; the old run is kept beside the new one", true,
+         [](Options& o, const std::string& v) { o.fresh = parse_switch(v); }},
+        {"markdown", "off", "print the table as Markdown, too", true,
+         [](Options& o, const std::string& v) { o.markdown = parse_switch(v); }},
+        {"only", "none", "run just the cell with this key, in the foreground, recording nothing",
+         false, [](Options& o, const std::string& v) { o.only = v == "none" ? "" : v; }},
+    };
+    return table;
+}
+
+const SingleKey* find_single_key(const std::string& name) {
+    for (const SingleKey& key : single_keys())
+        if (key.name == name) return &key;
+    return nullptr;
+}
+
+bool is_custom_axis(std::string_view key) { return key.starts_with("axis.") && key.size() > 5; }
+
+std::string canonical_key(const std::string& name) {
+    std::string key = name;
+    for_each_axis([&](const Field& field, const auto&) {
+        if (name == field.key() + "s") key = field.key();
+    });
+    return key;
+}
+
+bool is_axis(const std::string& key) {
+    bool found = is_custom_axis(key);
+    for_each_axis([&](const Field& field, const auto&) { found = found || key == field.key(); });
+    return found;
+}
+
+std::vector<std::string> all_keys() {
+    std::vector<std::string> keys;
+    for_each_axis([&](const Field& field, const auto&) { keys.push_back(field.key()); });
+    for (const SingleKey& key : single_keys()) keys.push_back(key.name);
+    keys.emplace_back("axis.NAME");
+    return keys;
+}
+
+}  // namespace isosweep
