@@ -5,7 +5,7 @@ target_compile_options(isosweep_settings INTERFACE -Wall -Wextra -Wpedantic -Wsh
                                                    -Wold-style-cast)
 # g++ 12 warns of what std::string's own operator+ does (GCC bug 105651).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-    target_compile_options(isosweep_settings INTERFACE -Wno-restrict -Wno-stringop-overflow)
+    target_compile_options(isosweep_settings INTERFACE -Wno-restrict)
 endif()
 if(ISOSWEEP_SANITIZE)
     target_compile_options(isosweep_settings INTERFACE -fsanitize=${ISOSWEEP_SANITIZE} -fno-omit-frame-pointer

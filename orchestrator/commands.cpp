@@ -127,8 +127,10 @@ int run_sweep(const Command& command, const std::vector<std::string>& arguments)
                                                                : sweep.cells_missing());
     const Table cells = make_cells_table(sweep.plan(), sweep.journal());
     print(render(cells, command.options.view, Format::text));
-    if (command.options.markdown)
-        print("\n" + render(cells, command.options.view, Format::markdown));
+    if (command.options.markdown) {
+        print("\n");
+        print(render(cells, command.options.view, Format::markdown));
+    }
     print_summary(sweep, cells, end, arguments);
     if (end.signal != 0) {
         // So that a shell sees a death by this signal and stops its loop, too.
