@@ -64,9 +64,10 @@ struct ChildSetup {
         if (::getppid() != parent) ::_exit(125);  // it died before the prctl
         sigset_t none;
         ::sigemptyset(&none);
-        ::sigprocmask(SIG_SETMASK, &none, nullptr);  // mask and ignored signals survive an exec
-        for (const int number : {SIGINT, SIGTERM, SIGPIPE, SIGCHLD, SIGHUP, SIGQUIT, SIGUSR1})
-            ::signal(number, SIG_DFL);
+        // The mask and what we inherited as ignored would survive the exec.
+        ::sigprocmask(SIG_SETMASK, &none, nullptr);
+        for (int number = 1; number < 32; ++number)
+            if (number != SIGKILL && number != SIGSTOP) ::signal(number, SIG_DFL);
         // A core of LibTorch is tens of GB. 1, not 0: a core pattern that is a pipe ignores 0.
         const rlimit core{1, 1};
         ::setrlimit(RLIMIT_CORE, &core);
