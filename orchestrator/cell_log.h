@@ -31,7 +31,6 @@ class CellLog {
     std::string last_words() const;
 
     const std::filesystem::path& file() const { return file_; }
-    bool is_empty() const { return total_ == 0; }
 
   private:
     std::filesystem::path file_;

@@ -157,9 +157,7 @@ class Scheduler::Run {
         job.key = planned.key;
         job.nonce = random_token();
         job.attempt = journal_.history(planned.key).starts + 1;
-        Cell cell = planned.cell;
-        if (cell.device != Device::cpu) cell.device = settings_.device;
-        job.cell = to_json(cell);
+        job.cell = to_json(on_device(planned.cell, settings_.device));
         job.log = settings_.cells_folder / planned.key /
                   ("attempt-" + std::to_string(job.attempt) + ".log");
         journal_.write_start(job.key, job.attempt, job.nonce, place.token, job.cell);

@@ -102,8 +102,7 @@ void update_repro(const SweepSettings& settings, const PlannedCell& planned, Sta
         fs::remove(file, ignored);
         return;
     }
-    Cell cell = planned.cell;
-    if (cell.device != Device::cpu) cell.device = settings.device;
+    const Cell cell = on_device(planned.cell, settings.device);
     const boost::json::object request{{"protocol", 1}, {"nonce", "repro"}, {"cell", to_json(cell)}};
     std::string script =
         "#!/bin/sh\n# Runs this cell alone in the foreground: " + one_line(describe(planned.cell)) +
@@ -250,8 +249,7 @@ int run_only(const Options& options) {
     const DeviceChoice choice = choose_device({*planned}, gpus);
     if (!choice.warning.empty()) log::warning(choice.warning);
 
-    Cell cell = planned->cell;
-    if (cell.device != Device::cpu) cell.device = choice.device;
+    const Cell cell = on_device(planned->cell, choice.device);
     const Outcome outcome = run_in_foreground(worker_command(options),
                                               make_slots(options, choice.device, gpus)[0], cell);
     std::puts(boost::json::serialize(to_json(outcome)).c_str());
