@@ -17,6 +17,10 @@ json::value field_to_json(bool value) { return value ? "on" : "off"; }
 json::value field_to_json(const OptionalBytes& value) {
     return value.bytes == 0 ? json::value(nullptr) : json::value(value.bytes);
 }
+json::value field_to_json(const StepCount& value) {
+    return value.is_automatic() ? json::value("auto") : json::value(value.steps);
+}
+json::value field_to_json(const Passes& value) { return json::value(to_text(value)); }
 template <NamedEnum E>
 json::value field_to_json(E value) {
     return json::value(std::string(to_name(value)));
@@ -28,6 +32,12 @@ void field_from_json(const json::value& from, const Field& field, T& value) {
     if constexpr (std::is_same_v<T, OptionalBytes>) {
         if (from.is_null()) {
             value = {};
+            return;
+        }
+    }
+    if constexpr (std::is_same_v<T, StepCount>) {
+        if (!from.is_string()) {
+            field_from_json(from, field, value.steps);
             return;
         }
     }
@@ -46,6 +56,9 @@ void field_from_json(const json::value& from, const Field& field, T& value) {
         parse_field(from.get_string(), field, value);
     }
 }
+
+constexpr std::pair<std::string_view, bool Passes::*> passes_by_name[] = {
+    {"memory", &Passes::memory}, {"pipelined", &Passes::pipelined}, {"energy", &Passes::energy}};
 
 bool is_default(std::string_view name, const json::value& value, const json::object& defaults) {
     const json::value* usual = defaults.if_contains(name);
@@ -74,6 +87,15 @@ std::string to_text(bool value) { return value ? "on" : "off"; }
 std::string to_text(const OptionalBytes& value) {
     return value.bytes == 0 ? std::string() : std::to_string(value.bytes);
 }
+std::string to_text(const StepCount& value) {
+    return value.is_automatic() ? "auto" : to_text(value.steps);
+}
+std::string to_text(const Passes& value) {
+    std::vector<std::string> names;
+    for (const auto& [name, member] : passes_by_name)
+        if (value.*member) names.emplace_back(name);
+    return names.empty() ? "none" : join(names, ",");
+}
 
 void parse_field(std::string_view text, const Field&, std::string& value) {
     if (text.empty()) throw BadValue("expected a name");
@@ -88,6 +110,29 @@ void parse_field(std::string_view text, const Field& field, std::int64_t& value)
 void parse_field(std::string_view text, const Field&, bool& value) { value = parse_switch(text); }
 void parse_field(std::string_view text, const Field&, OptionalBytes& value) {
     value.bytes = text.empty() || text == "none" ? 0 : parse_bytes(text);
+}
+
+void parse_field(std::string_view text, const Field& field, StepCount& value) {
+    if (text == "auto")
+        value = {};
+    else
+        parse_field(text, field, value.steps);
+}
+void parse_field(std::string_view text, const Field&, Passes& value) {
+    value = {.memory = false};
+    if (text == "none") return;
+    while (true) {
+        const auto comma = text.find(',');
+        const std::string_view one = trim(text.substr(0, comma));
+        bool known = false;
+        for (const auto& [name, member] : passes_by_name) {
+            if (one != name) continue;
+            value.*member = known = true;
+        }
+        if (!known) throw_unknown_name(one, {"memory", "pipelined", "energy", "none"});
+        if (comma == std::string_view::npos) return;
+        text.remove_prefix(comma + 1);
+    }
 }
 
 void throw_unknown_name(std::string_view text, const std::vector<std::string>& known) {

@@ -9,7 +9,12 @@ namespace {
 double work_of(const Cell& cell) {
     const double passes = cell.pass_type == PassType::forward ? 1 : 3;
     const double tokens = static_cast<double>(cell.batch_size * cell.context_length);
-    const double steps = static_cast<double>(cell.warmup_steps + cell.measure_steps);
+    // "auto" takes about as many steps as usual, or two seconds.
+    const auto count = [](const StepCount& steps, std::int64_t usual) {
+        return steps.is_automatic() ? usual : steps.steps;
+    };
+    const double steps =
+        static_cast<double>(count(cell.warmup_steps, 5) + count(cell.measure_steps, 20));
     return 1e-12 * static_cast<double>(num_params(model_config(cell))) * tokens * passes * steps;
 }
 

@@ -62,6 +62,10 @@ const std::vector<SingleKey>& single_keys() {
              parse_field(v, Field{"gpu_memory_limit", FieldKind::setting, 0, ""},
                          o.grid.gpu_memory_limit);
          }},
+        {"passes", "memory", "beside the measured steps: memory, pipelined, energy, or none", false,
+         [](Options& o, const std::string& v) {
+             parse_field(v, Field{"passes", FieldKind::setting, 0, ""}, o.grid.passes);
+         }},
         {"replicates", "1", "plan every cell so many times, each its own process and row", false,
          [](Options& o, const std::string& v) { o.grid.replicates = parse_integer(v, 1); }},
         {"isolation", "process", "process: a fresh worker per cell; shared: one worker for all",

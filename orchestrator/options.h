@@ -47,6 +47,7 @@ struct Grid {
     AxisValues values;                              ///< axes; "axis.NAME" for custom ones
     AxisValues command_line;                        ///< axes that win over both
     OptionalBytes gpu_memory_limit;
+    Passes passes;
     std::int64_t replicates = 1;
 };
 

@@ -83,6 +83,7 @@ std::vector<PlannedCell> make_plan(const Grid& grid) {
     for (const std::string& size : sizes) {
         Cell cell;
         cell.gpu_memory_limit = grid.gpu_memory_limit;
+        cell.passes = grid.passes;
         assign(cell, "model-size", size, grid);
         const std::vector<Axis> axes = axes_of(grid, size);
         double product = 1;

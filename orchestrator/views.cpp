@@ -38,6 +38,10 @@ Value value_of(const std::string& value) { return value; }
 Value value_of(const OptionalBytes& value) {
     return value.bytes == 0 ? Value(std::monostate{}) : Value(value.bytes);
 }
+Value value_of(const StepCount& value) {
+    return value.is_automatic() ? Value(to_text(value)) : Value(value.steps);
+}
+Value value_of(const Passes& value) { return to_text(value); }
 template <NamedEnum E>
 Value value_of(E value) {
     return to_text(value);

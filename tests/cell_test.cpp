@@ -71,6 +71,8 @@ TEST_CASE("every field is part of the key, and equal cells have equal keys") {
     differs([](Cell& c) { c.pass_type = PassType::train_step; });
     differs([](Cell& c) { c.sync = false; });
     differs([](Cell& c) { c.gpu_memory_limit.bytes = 1; });
+    differs([](Cell& c) { c.passes.energy = true; });
+    differs([](Cell& c) { c.warmup_steps = {}; });
     differs([](Cell& c) { c.replicate = 2; });
     differs([](Cell& c) { c.custom["x"] = 1; });
     differs([](Cell& c) { c.custom["x"] = "1"; });
@@ -93,4 +95,26 @@ TEST_CASE("a cell is described by what is not at its default") {
     cell.custom["depth"] = 2.5;
     CHECK(describe(cell) ==
           "small, context 512, batch 4, forward, bf16, sync off, warmup steps 0, depth 2.5");
+}
+
+TEST_CASE("a number of steps may be left to the worker, and passes are a list") {
+    Cell cell;
+    cell.warmup_steps = {};
+    cell.passes = {.memory = false};
+    const auto object = to_json(cell);
+    CHECK(object.at("warmup_steps") == "auto");
+    CHECK(object.at("measure_steps") == 10);
+    CHECK(object.at("passes") == "none");
+    CHECK(cell_from_json(object) == cell);
+    const auto parsed = [](const char* text) {
+        Passes passes;
+        parse_field(text, Field{"passes", FieldKind::setting, 0, ""}, passes);
+        return to_text(passes);
+    };
+    CHECK(parsed("energy, pipelined") == "pipelined,energy");
+    CHECK(parsed("memory") == "memory");
+    CHECK_THROWS_WITH_AS(parsed("memory,energi"),
+                         "expected one of memory, pipelined, energy, none; did you mean 'energy'?",
+                         BadValue);
+    CHECK_THROWS_AS(parsed("memory,"), BadValue);
 }

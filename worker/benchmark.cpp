@@ -105,8 +105,8 @@ PhaseTimes phase_times(const Step& step, const std::vector<std::vector<Mark>>& m
 }
 
 BenchmarkResult time_steps(Step& step, const BenchmarkOptions& options, RunningPart& running) {
-    const auto warmup = static_cast<std::size_t>(options.warmup_steps);
-    const auto measured = static_cast<std::size_t>(options.measure_steps);
+    const auto warmup = static_cast<std::size_t>(options.warmup_steps.steps);
+    const auto measured = static_cast<std::size_t>(options.measure_steps.steps);
     BenchmarkResult result;
     result.warmup_ms.reserve(warmup);
     result.samples_ms.reserve(measured);
@@ -145,8 +145,10 @@ BenchmarkResult time_steps(Step& step, const BenchmarkOptions& options, RunningP
 
 BenchmarkResult benchmark(Transformer model, const torch::Tensor& input_ids, PassType pass_type,
                           const BenchmarkOptions& options, RunningPart& running) {
-    if (options.warmup_steps < 0) throw std::invalid_argument("warmup_steps must be at least 0");
-    if (options.measure_steps < 1) throw std::invalid_argument("measure_steps must be at least 1");
+    if (options.warmup_steps.steps < 0)
+        throw std::invalid_argument("warmup_steps must be at least 0");
+    if (options.measure_steps.steps < 1)
+        throw std::invalid_argument("measure_steps must be at least 1");
     torch::Tensor targets;
     if (pass_type == PassType::train_step)
         targets = torch::randint(model->config().vocab_size, input_ids.sizes(),

@@ -49,6 +49,26 @@ struct OptionalBytes {
     bool operator==(const OptionalBytes&) const = default;
 };
 
+/// A number of steps, or "auto": as many as a rule asks for (docs/BENCHMARKING.md).
+struct StepCount {
+    static constexpr std::int64_t automatic = -1;
+    std::int64_t steps = automatic;
+
+    constexpr StepCount() = default;
+    // A number is a count wherever one is wanted.
+    constexpr StepCount(std::int64_t count) : steps(count) {}  // NOLINT(*-explicit-*)
+    bool is_automatic() const { return steps == automatic; }
+    bool operator==(const StepCount&) const = default;
+};
+
+/// What a worker does beside the measured steps: "memory", "memory,pipelined", "none".
+struct Passes {
+    bool memory = true;      ///< where the memory of a step goes
+    bool pipelined = false;  ///< steps that are enqueued without waiting in between
+    bool energy = false;     ///< pipelined, and long enough for the GPU's energy counter
+    bool operator==(const Passes&) const = default;
+};
+
 /// One cell of the grid: everything that decides what one worker measures.
 /// A plain value; `for_each_field` below names each of its fields once.
 struct Cell {
@@ -67,8 +87,9 @@ struct Cell {
     bool cuda_graph = false;
     bool activation_checkpointing = false;
     bool sync = true;
-    std::int64_t warmup_steps = 5;
-    std::int64_t measure_steps = 10;
+    StepCount warmup_steps = 5;
+    StepCount measure_steps = 10;
+    Passes passes;
     Device device = Device::automatic;
     OptionalBytes gpu_memory_limit;
     std::int64_t replicate = 1;
@@ -124,12 +145,16 @@ void for_each_field(CellRef& cell, Visit&& visit) {
     visit(Field{"activation_checkpointing", axis, 0, "off, on: recompute blocks in the backward"},
           cell.activation_checkpointing);
     visit(Field{"sync", axis, 0, "on, off: synchronise the device around each step"}, cell.sync);
-    visit(Field{"warmup_steps", axis, 0, "steps before the measured ones"}, cell.warmup_steps);
-    visit(Field{"measure_steps", axis, 1, "measured steps"}, cell.measure_steps);
+    visit(Field{"warmup_steps", axis, 0, "steps before the measured ones, or auto"},
+          cell.warmup_steps);
+    visit(Field{"measure_steps", axis, 1, "measured steps, or auto"}, cell.measure_steps);
     visit(Field{"device", axis, 0, "auto, cuda, cpu"}, cell.device);
     visit(
         Field{"gpu_memory_limit", setting, 0, "bytes or 24GiB: a large GPU behaves as a small one"},
         cell.gpu_memory_limit);
+    visit(Field{"passes", setting, 0,
+                "beside the measured steps: memory, pipelined, energy (a comma list), or none"},
+          cell.passes);
     visit(Field{"replicate", counter, 1, "number of this repetition"}, cell.replicate);
 }
 
@@ -138,6 +163,8 @@ std::string to_text(const std::string& value);
 std::string to_text(std::int64_t value);
 std::string to_text(bool value);
 std::string to_text(const OptionalBytes& value);
+std::string to_text(const StepCount& value);
+std::string to_text(const Passes& value);
 template <NamedEnum E>
 std::string to_text(E value) {
     return std::string(to_name(value));
@@ -148,6 +175,8 @@ void parse_field(std::string_view text, const Field& field, std::string& value);
 void parse_field(std::string_view text, const Field& field, std::int64_t& value);
 void parse_field(std::string_view text, const Field& field, bool& value);
 void parse_field(std::string_view text, const Field& field, OptionalBytes& value);
+void parse_field(std::string_view text, const Field& field, StepCount& value);
+void parse_field(std::string_view text, const Field& field, Passes& value);
 /// "expected one of a, b, c; did you mean 'b'?" as a BadValue.
 [[noreturn]] void throw_unknown_name(std::string_view text, const std::vector<std::string>& known);
 template <NamedEnum E>

@@ -22,8 +22,8 @@
 namespace isosweep {
 
 struct BenchmarkOptions {
-    std::int64_t warmup_steps = 5;    ///< >= 0; timed and kept apart
-    std::int64_t measure_steps = 10;  ///< >= 1
+    StepCount warmup_steps = 5;    ///< >= 0; timed and kept apart
+    StepCount measure_steps = 10;  ///< >= 1
     bool sync = true;  ///< synchronise the device around each step; off shows what goes wrong then
     Precision precision = Precision::fp32;
     /// Called with "warmup" and "measure" when these begin, and again between steps at most once a
