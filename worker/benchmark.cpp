@@ -101,10 +101,9 @@ class Launch {
         if (watch) watching.emplace(step_);
         graph_.emplace();
         graph_->capture([&] {
-            run_parts(watching ? &*watching : nullptr,
-                      [&](std::size_t part) {
-                          if (part < inner_.size()) inner_[part].set();
-                      });
+            run_parts(watching ? &*watching : nullptr, [&](std::size_t part) {
+                if (part < inner_.size()) inner_[part].set();
+            });
         });
         return watching ? std::optional(watching->finish()) : std::nullopt;
     }
@@ -135,7 +134,8 @@ class Launch {
     }
 
     /// Adds the times of a step that is done. `gpu_ms` gets the whole.
-    void read(const std::vector<Mark>& marks, PhaseTimes& phases, std::vector<double>* gpu_ms) const {
+    void read(const std::vector<Mark>& marks, PhaseTimes& phases,
+              std::vector<double>* gpu_ms) const {
         const std::array all = {&phases.forward, &phases.backward, &phases.optimizer};
         const auto mark = [&](std::size_t i) -> const Mark& {
             return graph_ && i > 0 && i < step_.parts().size() ? inner_[i - 1] : marks[i];
@@ -373,9 +373,8 @@ class Benchmark {
         synchronize(step_.device());
         const double all_ms = ms_between(start, Clock::now());
         const auto energy_after = energy ? instruments_.energy_j() : std::nullopt;
-        seen_.pipelined = {.steps = steps,
-                           .ms_per_step = all_ms / static_cast<double>(steps),
-                           .energy_j = {}};
+        seen_.pipelined = {
+            .steps = steps, .ms_per_step = all_ms / static_cast<double>(steps), .energy_j = {}};
         if (energy_before && energy_after)
             seen_.pipelined->energy_j = *energy_after - *energy_before;
     }

@@ -102,8 +102,8 @@ class Event {
     Event(Event&&) noexcept;
     Event& operator=(Event&&) = delete;
 
-    /// Sets it behind all work that was enqueued so far. Does not wait. While a graph is captured it
-    /// becomes a part of the graph, set by each replay.
+    /// Sets it behind all work that was enqueued so far. Does not wait. While a graph is captured
+    /// it becomes a part of the graph, set by each replay.
     void record();
 
     /// Milliseconds on the GPU from here to a later event. Both lie behind a `synchronize`.

@@ -31,7 +31,6 @@ Event::Event(Event&&) noexcept = default;
 void Event::record() { no_cuda(); }
 double Event::ms_until(const Event&) const { no_cuda(); }
 
-
 struct Graph::State {};
 Graph::Graph() { no_cuda(); }
 Graph::~Graph() = default;

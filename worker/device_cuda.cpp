@@ -189,10 +189,9 @@ Event::~Event() {
 Event::Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
 
 void Event::record() {
-    C10_CUDA_CHECK(
-        cudaEventRecordWithFlags(static_cast<cudaEvent_t>(event_),
-                                 c10::cuda::getCurrentCUDAStream().stream(),
-                                 is_capturing() ? cudaEventRecordExternal : cudaEventRecordDefault));
+    C10_CUDA_CHECK(cudaEventRecordWithFlags(
+        static_cast<cudaEvent_t>(event_), c10::cuda::getCurrentCUDAStream().stream(),
+        is_capturing() ? cudaEventRecordExternal : cudaEventRecordDefault));
 }
 
 double Event::ms_until(const Event& later) const {

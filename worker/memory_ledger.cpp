@@ -30,7 +30,7 @@ std::vector<std::uintptr_t> addresses_of(const std::vector<torch::Tensor>& tenso
 struct Block {
     std::int64_t bytes = 0;
     std::uintptr_t address = 0;
-    std::size_t begin = 0;  ///< event that made it
+    std::size_t begin = 0;                                      ///< event that made it
     std::size_t end = std::numeric_limits<std::size_t>::max();  ///< event that freed it, if any
 };
 
@@ -106,8 +106,7 @@ MemoryWatch::~MemoryWatch() {
 }
 
 void MemoryWatch::forward_ended() {
-    static_cast<void>(
-        at::empty({marker_size}, torch::dtype(torch::kByte).device(step_.device())));
+    static_cast<void>(at::empty({marker_size}, torch::dtype(torch::kByte).device(step_.device())));
 }
 
 MemoryLedger MemoryWatch::finish() {

@@ -13,7 +13,7 @@ namespace isosweep {
 /// The parts, found block by block, and `rounding` should add up to `peak_allocated`; `error` is
 /// what they lack.
 struct MemoryLedger {
-    std::int64_t parameters = 0;   ///< and buffers
+    std::int64_t parameters = 0;  ///< and buffers
     std::int64_t gradients = 0;
     std::int64_t optimizer = 0;    ///< moments and step counts
     std::int64_t activations = 0;  ///< what forward leaves for backward, casts of weights and the

@@ -42,8 +42,8 @@ void AdamW::update(double learning_rate) {
     for (const at::Tensor& parameter : parameters_) gradients_.push_back(parameter.grad());
     at::_foreach_add_(steps_, 1);
     at::_fused_adamw_(parameters_, gradients_, first_moments_, second_moments_,
-                      /*max_exp_avg_sqs=*/{}, steps_, learning_rate, options_.beta1,
-                      options_.beta2, options_.weight_decay, options_.epsilon, /*amsgrad=*/false,
+                      /*max_exp_avg_sqs=*/{}, steps_, learning_rate, options_.beta1, options_.beta2,
+                      options_.weight_decay, options_.epsilon, /*amsgrad=*/false,
                       /*maximize=*/false);
     gradients_.clear();
 }
