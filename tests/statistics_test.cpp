@@ -8,6 +8,20 @@
 
 using namespace isosweep;
 
+namespace {
+
+/// Normal noise of variance 1, the same in every run.
+class Noise {
+  public:
+    double operator()() { return normal_(random_); }
+
+  private:
+    std::mt19937_64 random_{20240607};  // NOLINT(bugprone-random-generator-seed)
+    std::normal_distribution<double> normal_;
+};
+
+}  // namespace
+
 TEST_CASE("statistics of a series") {
     const std::vector<double> samples = {2, 4, 4, 4, 5, 5, 7, 9};
     const auto s = summarize(samples);
@@ -108,17 +122,16 @@ TEST_CASE("the ranks of the median's interval") {
 }
 
 TEST_CASE("autocorrelation widens the median's interval to what it covers") {
-    std::mt19937_64 random(20240607);
-    std::normal_distribution<double> normal;
+    Noise noise;
     int naive = 0;
     int corrected = 0;
     const int trials = 500;
     for (int trial = 0; trial < trials; ++trial) {
         std::vector<double> samples;
-        double deviation = normal(random) / std::sqrt(1 - 0.25);
+        double deviation = noise() / std::sqrt(1 - 0.25);
         for (int i = 0; i < 50; ++i) {
             samples.push_back(100 + deviation);
-            deviation = 0.5 * deviation + normal(random);
+            deviation = 0.5 * deviation + noise();
         }
         const auto s = summarize(samples);
         const auto [low, high] = *s->median_ci;
@@ -130,17 +143,16 @@ TEST_CASE("autocorrelation widens the median's interval to what it covers") {
 }
 
 TEST_CASE("a series that rises has a trend, noise has none") {
-    std::mt19937_64 random(1);
-    std::normal_distribution<double> normal;
+    Noise noise;
     std::vector<double> rising;
-    std::vector<double> noise;
+    std::vector<double> level;
     for (int i = 0; i < 40; ++i) {
-        noise.push_back(100 + normal(random));
-        rising.push_back(noise.back() + 0.25 * i);
+        level.push_back(100 + noise());
+        rising.push_back(level.back() + 0.25 * i);
     }
     CHECK(find_trend(rising)->percent == doctest::Approx(10).epsilon(0.2));
     CHECK(find_trend(rising)->p < 1e-4);
-    CHECK(find_trend(noise)->p > 0.05);
+    CHECK(find_trend(level)->p > 0.05);
     CHECK_FALSE(find_trend(std::vector<double>{-1, -2, -3}));
 }
 
