@@ -97,7 +97,6 @@ TEST_CASE("--serve says hello, tells its phases, answers what the request asked 
           "phase abc build\n"
           "phase abc warmup\n"
           "phase abc measure\n"
-          "phase abc memory\n"
           "result abc ok\n");
 
     const auto lines = run.out_lines();
@@ -145,7 +144,7 @@ TEST_CASE("--serve answers all it has read, each request by itself") {
     CHECK(results ==
           "result 1 unsupported: unknown axis flavour\n"
           "result 2 error: context_length = \"8\": expected an integer\n"
-          "result 3 unsupported: kernels = fused is not available yet\n"
+          "result 3 unsupported: cuda_graph needs a CUDA device\n"
           "result 4 error: model_size = mine: not known here, and the request has no d_model\n"
           "result 5 ok\n"
           "result 6 ok\n");
@@ -201,9 +200,9 @@ TEST_CASE("by hand: a failed cell is exit 1 with the reason in one line") {
     CHECK(run.out == "");
     CHECK(run.err ==
           "isosweep-worker: unsupported in build: precision = tf32 needs a CUDA device\n");
-    run = run_worker(tiny_with({"--kernels", "fused", "--json"}));
+    run = run_worker(tiny_with({"--cuda-graph", "on", "--json"}));
     CHECK(run.exit_code == 1);
-    CHECK(gist(run.out) == "result  unsupported: kernels = fused is not available yet");
+    CHECK(gist(run.out) == "result  unsupported: cuda_graph needs a CUDA device");
 }
 
 TEST_CASE("by hand: wrong usage is exit 2") {
