@@ -124,8 +124,8 @@ TEST_CASE("--serve answers all it has read, each request by itself") {
     axis["flavour"] = "mint";
     json::object text = tiny_cell();
     text["context_length"] = "8";
-    json::object fused = tiny_cell();
-    fused["kernels"] = "fused";
+    json::object graphed = tiny_cell();
+    graphed["cuda_graph"] = "on";
     json::object nameless = tiny_cell();
     nameless["model_size"] = "mine";
     json::object named = nameless;
@@ -135,7 +135,7 @@ TEST_CASE("--serve answers all it has read, each request by itself") {
     std::string last = request("6", tiny_cell());
     last.pop_back();  // its '\n'
     const ProgramRun run = run_worker(
-        {"--serve"}, request("1", axis) + request("2", text) + "\n" + request("3", fused) +
+        {"--serve"}, request("1", axis) + request("2", text) + "\n" + request("3", graphed) +
                          request("4", nameless) + request("5", named) + last);
     CHECK(run.exit_code == 0);
     std::string results;
