@@ -131,6 +131,7 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
     settings_.max_failures =
         options_.fail_fast ? std::optional<std::int64_t>(1) : options_.max_failures;
     settings_.cells_folder = options_.folder() / "cells";
+    settings_.probes_folder = options_.folder() / "logs";
 
     const fs::path folder = options_.folder();
     check_folder(options_);
@@ -196,6 +197,9 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
         log::notice("nothing to run: every cell has its outcome");
         return {};
     }
+    // Another worker need not know of probes, and a launcher's GPUs are not ours to name.
+    if (options_.worker.empty() && options_.launcher.empty())
+        settings_.probes = missing_probes(cells, settings_.device, settings_.slots, *journal_);
     become_subreaper();
     const std::unique_ptr<StatusDisplay> display = make_status_display();
     log::set_terminal([&](const std::string& line) { display->print(line); });
