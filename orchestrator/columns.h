@@ -12,7 +12,7 @@ inline constexpr std::array<std::string_view, 12> first_columns = {
     "model_size", "context_length", "batch_size",  "warmup_steps", "measure_steps", "pass_type",
     "num_params", "mean_time_ms",   "std_time_ms", "cv_percent",   "error",         "status"};
 
-inline constexpr std::array<std::string_view, 38> figure_columns = {"sample_std_time_ms",
+inline constexpr std::array<std::string_view, 39> figure_columns = {"sample_std_time_ms",
                                                                     "median_time_ms",
                                                                     "min_time_ms",
                                                                     "max_time_ms",
@@ -49,7 +49,8 @@ inline constexpr std::array<std::string_view, 38> figure_columns = {"sample_std_
                                                                     "gpu_uuid",
                                                                     "started_at",
                                                                     "elapsed_ms",
-                                                                    "attempt"};
+                                                                    "attempt",
+                                                                    "command"};
 
 /// What the views `warmup` and `phases` add.
 inline constexpr std::array<std::string_view, 4> view_columns = {

@@ -13,6 +13,7 @@
 
 #include "orchestrator/clock.h"
 #include "orchestrator/columns.h"
+#include "orchestrator/repro.h"
 
 namespace isosweep {
 namespace json = boost::json;
@@ -302,6 +303,8 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
             table.set("elapsed_ms", attempt->elapsed_ms);
             table.set("attempt", std::int64_t{attempt->number});
         }
+        // Another worker is asked for a cell over the protocol alone; it has no Torch, most often.
+        if (cell.custom.empty() && setting.torch != "") table.set("command", command_by_hand(cell));
         set_scalars(table, outcome.measurement, cell);
         set_scalars(table, outcome.error, cell);
     }

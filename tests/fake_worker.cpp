@@ -176,6 +176,11 @@ void answer(const protocol::Request& request) {
     if (behaviour == "gpu")
         changed["gpu_seen"] =
             std::getenv("CUDA_VISIBLE_DEVICES") ? std::getenv("CUDA_VISIBLE_DEVICES") : "none";
+    if (behaviour == "flags") {
+        say(protocol::ok_line(nonce, changed, {"throttled", "outliers"}));
+        count_answer(text);
+        return;
+    }
     // Two at once: a second one that comes after the next request would be noise by then.
     say(protocol::ok_line(nonce, changed) + (behaviour == "result_twice" ? ok : ""));
     count_answer(text);

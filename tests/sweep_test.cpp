@@ -402,6 +402,27 @@ TEST_CASE("running out of memory is a finding, unless it is said to be a failure
     CHECK(sandbox.sweep({"--fail-on", "oom"}).exit_code == 1);
 }
 
+TEST_CASE("a flagged cell is ok and named in the summary, unless --strict makes it a failure") {
+    Sandbox sandbox("axis.behaviour = ok, flags, result_then_exit\n");
+    const Ran ran = sandbox.sweep();
+    CHECK(ran.exit_code == 0);
+    CHECK(contains(ran.err,
+                   "2 cells ok with flags: dirty_exit:3 (1), outliers (1), throttled (1)\n"));
+    CHECK_FALSE(contains(ran.err, "  flagged  "));
+    const Ran strict = sandbox.sweep({"--strict"});
+    CHECK(strict.exit_code == 1);
+    CHECK(contains(strict.err,
+                   "tiny, context 512, batch 4, forward, behaviour flags: throttled "
+                   "outliers\n"));
+    CHECK(contains(strict.err, "2 cells ok with flags, failed by --strict: "));
+    CHECK(sandbox.column("status") == "ok ok ok");
+    CHECK(sandbox.answers() == 3);
+    const std::string keys = sandbox.column("key");
+    CHECK(sandbox.sweep({"--only", keys.substr(17, 16)}).exit_code == 0);
+    CHECK(sandbox.sweep({"--only", keys.substr(17, 16), "--strict"}).exit_code == 1);
+    CHECK(sandbox.sweep({"--axis.behaviour", "ok", "--strict"}).exit_code == 0);
+}
+
 TEST_CASE("results that cannot be written end the sweep before it begins") {
     Sandbox sandbox("axis.behaviour = ok\noutput = blocked/x.csv\n");
     write_file(sandbox.path("blocked"), "a file where a folder should be");
