@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace isosweep {
 
@@ -15,6 +16,7 @@ struct CellResult {
     Status status = Status::ok;
     boost::json::object measurement;
     boost::json::object error;
+    std::vector<std::string> flags;  ///< what to know before the measurement is believed
 
     /// As the protocol's result line, with its '\n'.
     std::string line(std::string_view nonce) const;
