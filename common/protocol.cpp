@@ -49,8 +49,8 @@ std::string problem_with_times(const json::object& holder, std::string_view name
     return {};
 }
 
-/// What is wrong with a measurement, or empty.
-std::string problem_with(const json::object& measurement, const json::object& cell) {
+/// What is wrong with a cell's measurement, or empty.
+std::string problem_with_cell(const json::object& measurement, const json::object& cell) {
     // A count that the request left to the worker ("auto") is whatever came.
     if (auto problem =
             problem_with_times(measurement, "samples_ms", integer_member(cell, "measure_steps"));
@@ -71,6 +71,51 @@ std::string problem_with(const json::object& measurement, const json::object& ce
             !problem.empty())
             return "phases_ms: " + problem;
     return {};
+}
+
+/// What is wrong with a probe's measurement, or empty.
+std::string problem_with_probe(const json::object& measurement) {
+    if (auto problem = problem_with_times(measurement, "samples_ms", {}); !problem.empty())
+        return problem;
+    const json::value* tflops = measurement.if_contains("tflops");
+    if (!tflops) return "the measurement has no tflops";
+    const double value = tflops->is_number() ? tflops->to_number<double>() : NAN;
+    if (!std::isfinite(value) || value <= 0)
+        return "tflops is " + json::serialize(*tflops) + ", expected a finite positive number";
+    return {};
+}
+
+/// `problem_with` tells what is wrong with a measurement, or is empty.
+template <class ProblemWith>
+Outcome check(const json::object& line, ProblemWith&& problem_with) {
+    const std::string name = string_member(line, "status");
+    if (name.empty()) return invalid("the result has no status");
+    const auto status = from_name<Status>(name);
+    if (!status || !is_reportable(*status))
+        return invalid("the result has the status '" + one_line(name, 50) +
+                       "', which no worker may report");
+    Outcome outcome;
+    outcome.status = *status;
+    if (const json::value* flags = line.if_contains("flags"); flags && flags->is_array())
+        for (const json::value& flag : flags->get_array())
+            if (flag.is_string()) outcome.flags.push_back(one_line(flag.get_string(), 100));
+    const json::value* measurement = line.if_contains("measurement");
+    if (*status == Status::ok) {
+        if (!measurement || !measurement->is_object())
+            return invalid("the result is ok and has no measurement");
+        if (auto problem = problem_with(measurement->get_object()); !problem.empty())
+            return invalid(std::move(problem));
+        outcome.measurement = measurement->get_object();
+        return outcome;
+    }
+    if (const json::value* error = line.if_contains("error"); error && error->is_object()) {
+        outcome.error = error->get_object();
+        outcome.message = one_line(string_member(outcome.error, "message"));
+        outcome.phase = one_line(string_member(outcome.error, "phase"), 100);
+    }
+    if (outcome.message.empty())
+        outcome.message = "the worker reported " + name + " without a message";
+    return outcome;
 }
 
 }  // namespace
@@ -105,35 +150,12 @@ Reply parse_reply(std::string_view line, std::string_view nonce) {
 }
 
 Outcome check_result(const json::object& line, const json::object& cell) {
-    const std::string name = string_member(line, "status");
-    if (name.empty()) return invalid("the result has no status");
-    const auto status = from_name<Status>(name);
-    if (!status || !is_reportable(*status))
-        return invalid("the result has the status '" + one_line(name, 50) +
-                       "', which no worker may report");
-    Outcome outcome;
-    outcome.status = *status;
-    if (const json::value* flags = line.if_contains("flags"); flags && flags->is_array())
-        for (const json::value& flag : flags->get_array())
-            if (flag.is_string()) outcome.flags.push_back(one_line(flag.get_string(), 100));
-    const json::value* measurement = line.if_contains("measurement");
-    if (*status == Status::ok) {
-        if (!measurement || !measurement->is_object())
-            return invalid("the result is ok and has no measurement");
-        if (auto problem = problem_with(measurement->get_object(), cell); !problem.empty())
-            return invalid(std::move(problem));
-        outcome.measurement = measurement->get_object();
-        return outcome;
-    }
-    if (const json::value* error = line.if_contains("error"); error && error->is_object()) {
-        outcome.error = error->get_object();
-        outcome.message = one_line(string_member(outcome.error, "message"));
-        outcome.phase = one_line(string_member(outcome.error, "phase"), 100);
-    }
-    if (outcome.message.empty())
-        outcome.message = "the worker reported " + name + " without a message";
-    return outcome;
+    return check(line, [&](const json::object& measurement) {
+        return problem_with_cell(measurement, cell);
+    });
 }
+
+Outcome check_probe_result(const json::object& line) { return check(line, problem_with_probe); }
 
 Request parse_request(std::string_view line) {
     json::error_code problem;
@@ -145,15 +167,23 @@ Request parse_request(std::string_view line) {
         throw std::runtime_error("a request of another protocol than " + std::to_string(version) +
                                  ": " + one_line(line, 200));
     const json::value* cell = object.if_contains("cell");
+    const json::value* probe = object.if_contains("probe");
     Request request{string_member(object, "nonce"), {}};
-    if (request.nonce.empty() || !cell || !cell->is_object())
-        throw std::runtime_error("a request without nonce or cell: " + one_line(line, 200));
-    request.cell = cell->get_object();
+    const json::value* const asked = probe ? probe : cell;
+    if (request.nonce.empty() || !asked || !asked->is_object())
+        throw std::runtime_error("a request without nonce, or without cell or probe: " +
+                                 one_line(line, 200));
+    (probe ? request.probe : request.cell) = asked->get_object();
     return request;
 }
 
 std::string request_line(const Request& request) {
-    return line_of({{"protocol", version}, {"nonce", request.nonce}, {"cell", request.cell}});
+    json::object object{{"protocol", version}, {"nonce", request.nonce}};
+    if (request.probe.empty())
+        object["cell"] = request.cell;
+    else
+        object["probe"] = request.probe;
+    return line_of(object);
 }
 
 std::string hello_line(json::object facts) {
@@ -166,11 +196,12 @@ std::string phase_line(std::string_view nonce, std::string_view phase) {
     return line_of({{"event", "phase"}, {"nonce", nonce}, {"phase", phase}});
 }
 
-std::string ok_line(std::string_view nonce, json::object measurement) {
-    return line_of({{"event", "result"},
-                    {"nonce", nonce},
-                    {"status", "ok"},
-                    {"measurement", std::move(measurement)}});
+std::string ok_line(std::string_view nonce, json::object measurement,
+                    const std::vector<std::string>& flags) {
+    json::object object{{"event", "result"}, {"nonce", nonce}, {"status", "ok"}};
+    if (!flags.empty()) object["flags"] = json::array(flags.begin(), flags.end());
+    object["measurement"] = std::move(measurement);
+    return line_of(object);
 }
 
 std::string failure_line(std::string_view nonce, Status status, json::object error) {

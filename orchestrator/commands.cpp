@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <map>
+#include <sstream>
 
 #include "orchestrator/errors.h"
 #include "orchestrator/eta.h"
@@ -75,6 +77,31 @@ std::vector<std::pair<Status, std::vector<const PlannedCell*>>> by_status(
     return groups;
 }
 
+/// Cells that are ok and yet carry flags, with these.
+std::vector<std::pair<const PlannedCell*, std::string>> flagged_cells(
+    const std::vector<PlannedCell>& plan, const Table& cells) {
+    std::vector<std::pair<const PlannedCell*, std::string>> flagged;
+    for (std::size_t row = 0; row < plan.size(); ++row) {
+        const auto& flags = std::get<std::string>(cells.at(row, "flags"));
+        if (!flags.empty() && std::get<std::string>(cells.at(row, "status")) == "ok")
+            flagged.emplace_back(&plan[row], flags);
+    }
+    return flagged;
+}
+
+/// Every flag with the number of its cells: "outliers (2), throttled (1)".
+std::string count_flags(const std::vector<std::pair<const PlannedCell*, std::string>>& flagged) {
+    std::map<std::string, int> counts;
+    for (const auto& [cell, flags] : flagged) {
+        std::istringstream words(flags);
+        for (std::string flag; words >> flag;) ++counts[flag];
+    }
+    std::vector<std::string> parts;
+    for (const auto& [flag, count] : counts)
+        parts.push_back(flag + " (" + std::to_string(count) + ")");
+    return join(parts, ", ");
+}
+
 /// Tells a person on stderr how the sweep ended, grouped by outcome, and how to go on.
 void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
                    const std::vector<std::string>& arguments) {
@@ -97,7 +124,20 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
             details += "  " + name + "  and " + std::to_string(members.size() - shown_per_group) +
                        " more\n";
     }
+    const auto flagged = flagged_cells(sweep.plan(), cells);
+    if (sweep.options().strict) {
+        for (std::size_t i = 0; i < flagged.size() && i < shown_per_group; ++i)
+            details += "  flagged  " + flagged[i].first->key + "  " +
+                       describe(flagged[i].first->cell) + ": " + flagged[i].second + "\n";
+        if (flagged.size() > shown_per_group)
+            details +=
+                "  flagged  and " + std::to_string(flagged.size() - shown_per_group) + " more\n";
+    }
     std::string text = counted(sweep.plan().size(), "cell") + ": " + counts + "\n" + details;
+    if (!flagged.empty())
+        text += counted(flagged.size(), "cell") + " ok with flags" +
+                (sweep.options().strict ? ", failed by --strict: " : ": ") + count_flags(flagged) +
+                "\n";
     if (const std::size_t outside = sweep.cells_outside_plan(); outside > 0)
         text += counted(outside, "recorded cell") + " outside this plan, kept in the journal\n";
     if (end.too_many_failures) text += "stopped: too many cells have failed (max-failures)\n";
@@ -110,10 +150,11 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
     std::fputs(text.c_str(), stderr);
 }
 
-int exit_code_of(const std::vector<PlannedCell>& plan, const Table& cells, bool fail_on_oom) {
+int exit_code_of(const std::vector<PlannedCell>& plan, const Table& cells, const Options& options) {
+    if (options.strict && !flagged_cells(plan, cells).empty()) return 1;
     for (const auto& [status, members] : by_status(plan, cells)) {
         const bool is_oom = status == Status::oom_gpu || status == Status::oom_host;
-        if (is_failed(status) || (fail_on_oom && is_oom)) return 1;
+        if (is_failed(status) || (options.fail_on_oom && is_oom)) return 1;
     }
     return 0;
 }
@@ -137,7 +178,7 @@ int run_sweep(const Command& command, const std::vector<std::string>& arguments)
         ::signal(end.signal, SIG_DFL);
         ::raise(end.signal);
     }
-    return exit_code_of(sweep.plan(), cells, command.options.fail_on_oom);
+    return exit_code_of(sweep.plan(), cells, command.options);
 }
 
 int print_plan(const Command& command) {

@@ -22,7 +22,7 @@ Outcome run_in_foreground(WorkerCommand worker, const Slot& slot, const Cell& ce
     signals.async_wait([&](const boost::system::error_code& problem, int) {
         if (!problem) session->abort();
     });
-    session->start({key_of(cell), random_token(), 1, to_json(cell), "/dev/null"},
+    session->start({key_of(cell), 1, {random_token(), to_json(cell)}, "/dev/null"},
                    worker_environment(random_token(), slot));
     try {
         io.run();

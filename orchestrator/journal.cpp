@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <cerrno>
@@ -109,6 +108,11 @@ void Journal::apply(const json::object& record) {
         worker.slot = static_cast<int>(record.at("slot").as_int64());
         worker.gpu_uuid = text_member(record, "gpu");
         workers_[worker.token] = worker;
+    } else if (kind == "probe") {
+        // A precision that we do not know comes from a later version.
+        if (const auto precision = from_name<Precision>(record.at("precision").as_string()))
+            tflops_[{std::string(record.at("gpu_uuid").as_string()), *precision}] =
+                record.at("tflops").to_number<double>();
     } else if (kind == "start") {
         CellHistory& cell = cells_[std::string(record.at("key").as_string())];
         cell.starts = static_cast<int>(record.at("attempt").as_int64());
@@ -154,6 +158,12 @@ const WorkerRecord* Journal::worker(const std::string& token) const {
     return found == workers_.end() ? nullptr : &found->second;
 }
 
+std::optional<double> Journal::attainable_tflops(const std::string& gpu_uuid,
+                                                 Precision precision) const {
+    const auto found = tflops_.find({gpu_uuid, precision});
+    return found == tflops_.end() ? std::nullopt : std::optional(found->second);
+}
+
 void Journal::append(const json::object& record) {
     const std::string line = json::serialize(record) + "\n";
     write_all(fd_, line, file_);
@@ -182,6 +192,16 @@ void Journal::write_worker(const WorkerRecord& worker) {
             {"start_time", worker.start_time},
             {"slot", worker.slot},
             {"gpu", worker.gpu_uuid}});
+}
+
+void Journal::write_probe(const ProbeRecord& probe) {
+    append({{"record", "probe"},
+            {"time", format_utc(unix_now_ms())},
+            {"gpu_uuid", probe.gpu_uuid},
+            {"gpu", probe.gpu},
+            {"precision", to_name(probe.precision)},
+            {"tflops", probe.tflops},
+            {"samples_ms", probe.samples_ms}});
 }
 
 void Journal::write_start(const std::string& key, int attempt, const std::string& nonce,

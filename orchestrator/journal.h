@@ -3,6 +3,7 @@
 #include <isosweep/cell.h>
 #include <isosweep/outcome.h>
 
+#include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <cstdint>
 #include <filesystem>
@@ -70,6 +71,15 @@ struct WorkerRecord {
     std::string gpu_uuid;
 };
 
+/// How fast a GPU multiplies matrices, measured once in a sweep.
+struct ProbeRecord {
+    std::string gpu_uuid;
+    std::string gpu;  ///< its name
+    Precision precision = Precision::fp32;
+    double tflops = 0;
+    boost::json::array samples_ms;
+};
+
 /// What a sweep was measured with, kept in the journal's header. A resume with another is refused.
 struct Setting {
     std::string isosweep;        ///< this program's build
@@ -101,6 +111,8 @@ class Journal {
     const std::optional<Setting>& setting() const { return setting_; }
     const CellHistory& history(const std::string& key) const;
     const WorkerRecord* worker(const std::string& token) const;
+    /// The speed of this GPU's matrix product, in TFLOP/s; absent where it was not measured.
+    std::optional<double> attainable_tflops(const std::string& gpu_uuid, Precision precision) const;
     /// Keys of all cells with at least one record.
     const std::unordered_map<std::string, CellHistory>& cells() const { return cells_; }
 
@@ -108,6 +120,8 @@ class Journal {
     /// Adds the first hello's part of the setting.
     void write_hello(const boost::json::object& facts);
     void write_worker(const WorkerRecord& worker);
+    /// Durable with the next sync.
+    void write_probe(const ProbeRecord& probe);
     void write_start(const std::string& key, int attempt, const std::string& nonce,
                      const std::string& token, const boost::json::object& cell);
     void write_end(const std::string& key, const Attempt& attempt);
@@ -125,6 +139,7 @@ class Journal {
     std::optional<Setting> setting_;
     std::unordered_map<std::string, CellHistory> cells_;
     std::unordered_map<std::string, WorkerRecord> workers_;
+    std::map<std::pair<std::string, Precision>, double> tflops_;  ///< by GPU and precision
 };
 
 }  // namespace isosweep

@@ -107,6 +107,8 @@ const std::vector<SingleKey>& single_keys() {
              if (v != "oom" && v != "none") throw BadValue("expected oom or none");
              o.fail_on_oom = v == "oom";
          }},
+        {"strict", "off", "a cell that is ok but carries flags counts as failed", true,
+         [](Options& o, const std::string& v) { o.strict = parse_switch(v); }},
         {"launcher", "none", "a command put in front of the worker, as in 'numactl --localalloc'",
          false,
          [](Options& o, const std::string& v) {

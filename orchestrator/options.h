@@ -67,6 +67,7 @@ struct Options {
     std::optional<std::int64_t> max_failures;
     bool fail_fast = false;
     bool fail_on_oom = false;
+    bool strict = false;  ///< an ok cell with flags counts as failed
     std::vector<std::string> launcher;
     std::filesystem::path worker;  ///< empty: the one beside this program
     bool fresh = false;

@@ -78,6 +78,8 @@ class Scheduler::Run {
             queue_.push_back(i);
             index_of_[cells[i].key] = i;
         }
+        for (const Probe& probe : settings_.probes)
+            places_.at(probe.slot).probes.push_back(probe.precision);
     }
 
     SweepEnd run() {
@@ -98,8 +100,9 @@ class Scheduler::Run {
     /// A slot at work.
     struct Place {
         std::shared_ptr<WorkerSession> session;
-        std::string token;          ///< of its worker
-        Clock::time_point started;  ///< its current attempt
+        std::deque<Precision> probes;  ///< still to do
+        std::string token;             ///< of its worker
+        Clock::time_point started;     ///< its current attempt
         std::int64_t started_unix_ms = 0;
     };
     struct Ended {
@@ -113,20 +116,19 @@ class Scheduler::Run {
 
     void fill_slots() {
         for (std::size_t slot = 0; slot < places_.size() && has_job(); ++slot)
-            if (!places_[slot].session) start_worker(slot);
+            if (!places_[slot].session) {
+                places_[slot].token = random_token();
+                if (places_[slot].probes.empty())
+                    start_cells(slot);
+                else
+                    start_probe(slot);
+            }
         finish_if_done();
     }
 
-    void start_worker(std::size_t slot) {
-        Place& place = places_[slot];
-        place.token = random_token();
-        Job job = take_job(slot);
+    /// Starts a worker for the next cell, and in a shared sweep for those that follow.
+    void start_cells(std::size_t slot) {
         WorkerSession::Hooks hooks;
-        hooks.on_spawn = [this, slot](const Process& process) {
-            journal_.write_worker({places_[slot].token, process.pid(), process.start_time(),
-                                   static_cast<int>(slot), settings_.slots[slot].gpu_uuid});
-        };
-        hooks.on_hello = [this](const boost::json::object& facts) { check_hello(facts); };
         hooks.on_phase = [this, slot](const Job&, std::string_view phase) {
             display_.cell_phase(static_cast<int>(slot), phase);
         };
@@ -139,6 +141,33 @@ class Scheduler::Run {
                 return has_job() ? std::optional(take_job(slot)) : std::nullopt;
             };
         }
+        start_worker(slot, take_job(slot), std::move(hooks));
+    }
+
+    void start_probe(std::size_t slot) {
+        Place& place = places_[slot];
+        const Precision precision = place.probes.front();
+        place.probes.pop_front();
+        Job job;
+        job.request = {random_token(), {}, {{"name", "matmul"}, {"precision", to_name(precision)}}};
+        job.log = settings_.probes_folder /
+                  ("probe-" + to_text(precision) + "-slot-" + std::to_string(slot) + ".log");
+        WorkerSession::Hooks hooks;
+        hooks.on_phase = [](const Job&, std::string_view) {};
+        hooks.on_attempt_end = [this, slot, precision](const Job&, const Evidence& seen) {
+            end_probe(settings_.slots[slot].gpu_uuid, precision, classify(seen));
+        };
+        start_worker(slot, std::move(job), std::move(hooks));
+    }
+
+    /// Starts a worker for `job` with the hooks that all workers share.
+    void start_worker(std::size_t slot, Job job, WorkerSession::Hooks hooks) {
+        Place& place = places_[slot];
+        hooks.on_spawn = [this, slot](const Process& process) {
+            journal_.write_worker({places_[slot].token, process.pid(), process.start_time(),
+                                   static_cast<int>(slot), settings_.slots[slot].gpu_uuid});
+        };
+        hooks.on_hello = [this](const boost::json::object& facts) { check_hello(facts); };
         hooks.on_end = [this, slot] {
             places_[slot].session.reset();
             fill_slots();
@@ -155,12 +184,12 @@ class Scheduler::Run {
         queue_.pop_front();
         Job job;
         job.key = planned.key;
-        job.nonce = random_token();
         job.attempt = journal_.history(planned.key).starts + 1;
-        job.cell = to_json(on_device(planned.cell, settings_.device));
+        job.request = {random_token(), to_json(on_device(planned.cell, settings_.device))};
         job.log = settings_.cells_folder / planned.key /
                   ("attempt-" + std::to_string(job.attempt) + ".log");
-        journal_.write_start(job.key, job.attempt, job.nonce, place.token, job.cell);
+        journal_.write_start(job.key, job.attempt, job.request.nonce, place.token,
+                             job.request.cell);
         log::info("start " + job.key + " attempt " + std::to_string(job.attempt) + ": " +
                   describe(planned.cell));
         place.started = Clock::now();
@@ -193,6 +222,21 @@ class Scheduler::Run {
         };
         compare("worker build", setting.worker.value_or(""), text("build"));
         compare("torch", setting.torch.value_or(""), text("torch"));
+    }
+
+    void end_probe(const std::string& gpu_uuid, Precision precision, const Outcome& outcome) {
+        const std::string what = "the " + to_text(precision) + " matrix product of " + gpu_uuid;
+        if (outcome.status != Status::ok) {
+            log::notice(what + " was not measured, the next run tries again: " +
+                        std::string(to_name(outcome.status)) + ": " + outcome.message);
+            return;
+        }
+        const auto* const name = outcome.measurement.if_contains("device_name");
+        const double tflops = outcome.measurement.at("tflops").to_number<double>();
+        journal_.write_probe(
+            {gpu_uuid, name && name->is_string() ? std::string(name->get_string()) : std::string(),
+             precision, tflops, outcome.measurement.at("samples_ms").as_array()});
+        log::info(what + ": " + format_fixed(tflops, 1) + " TFLOP/s");
     }
 
     void end_attempt(std::size_t slot, const Job& job, const Evidence& seen) {

@@ -10,6 +10,7 @@
 #include "orchestrator/journal.h"
 #include "orchestrator/options.h"
 #include "orchestrator/plan.h"
+#include "orchestrator/probe.h"
 #include "orchestrator/slot.h"
 #include "orchestrator/status_display.h"
 #include "orchestrator/worker_session.h"
@@ -25,6 +26,8 @@ struct SweepSettings {
     std::optional<std::int64_t> max_failures;  ///< start no more cells when so many have failed
     Device device = Device::cpu;               ///< what `auto` and `cuda` mean
     std::filesystem::path cells_folder;        ///< KEY/attempt-N.log goes there
+    std::vector<Probe> probes;                 ///< measured before the first cell of their slot
+    std::filesystem::path probes_folder;       ///< their logs go there
 };
 
 /// Why a run of the scheduler ended.
@@ -35,6 +38,9 @@ struct SweepEnd {
 
 /// Runs cells in slots until each has an outcome, or until it is told to stop. Each attempt's end
 /// is written to the journal and synced before anything else hears of it.
+///
+/// The probes that a slot lacks come before its cells, each in a worker of its own. One that fails
+/// is told, and no cell is the worse for it.
 ///
 /// The first SIGINT, SIGTERM or SIGHUP lets the running cells finish, the second kills them.
 class Scheduler {

@@ -12,6 +12,7 @@
 #include "orchestrator/errors.h"
 #include "orchestrator/foreground.h"
 #include "orchestrator/log.h"
+#include "orchestrator/repro.h"
 #include "orchestrator/table.h"
 #include "orchestrator/views.h"
 
@@ -102,16 +103,9 @@ void update_repro(const SweepSettings& settings, const PlannedCell& planned, Sta
         fs::remove(file, ignored);
         return;
     }
-    const Cell cell = on_device(planned.cell, settings.device);
-    const boost::json::object request{{"protocol", 1}, {"nonce", "repro"}, {"cell", to_json(cell)}};
-    std::string script =
-        "#!/bin/sh\n# Runs this cell alone in the foreground: " + one_line(describe(planned.cell)) +
-        "\ncd " + shell_quoted(fs::current_path().string()) + " || exit\nprintf '%s\\n' " +
-        shell_quoted(boost::json::serialize(request)) + " |\n   ";
-    if (!gpu_uuid.empty()) script += " env CUDA_VISIBLE_DEVICES=" + gpu_uuid;
-    for (const std::string& word : settings.worker.argv) script += " " + shell_quoted(word);
     make_folder(file.parent_path());
-    write_atomically(file, script + "\n");
+    write_atomically(file, repro_script(on_device(planned.cell, settings.device),
+                                        settings.worker.argv, gpu_uuid));
     std::error_code ignored;  // a script that is not executable can still be run by sh
     fs::permissions(file, fs::perms::owner_exec | fs::perms::group_exec | fs::perms::others_exec,
                     fs::perm_options::add, ignored);
@@ -131,6 +125,7 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
     settings_.max_failures =
         options_.fail_fast ? std::optional<std::int64_t>(1) : options_.max_failures;
     settings_.cells_folder = options_.folder() / "cells";
+    settings_.probes_folder = options_.folder() / "logs";
 
     const fs::path folder = options_.folder();
     check_folder(options_);
@@ -196,6 +191,9 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
         log::notice("nothing to run: every cell has its outcome");
         return {};
     }
+    // Another worker need not know of probes, and a launcher's GPUs are not ours to name.
+    if (options_.worker.empty() && options_.launcher.empty())
+        settings_.probes = missing_probes(cells, settings_.device, settings_.slots, *journal_);
     become_subreaper();
     const std::unique_ptr<StatusDisplay> display = make_status_display();
     log::set_terminal([&](const std::string& line) { display->print(line); });
@@ -253,7 +251,8 @@ int run_only(const Options& options) {
     const Outcome outcome = run_in_foreground(worker_command(options),
                                               make_slots(options, choice.device, gpus)[0], cell);
     std::puts(boost::json::serialize(to_json(outcome)).c_str());
-    return is_failed(outcome.status) ? 1 : 0;
+    const bool is_flagged = outcome.status == Status::ok && !outcome.flags.empty();
+    return is_failed(outcome.status) || (options.strict && is_flagged) ? 1 : 0;
 }
 
 }  // namespace isosweep

@@ -13,6 +13,7 @@
 
 #include "orchestrator/clock.h"
 #include "orchestrator/columns.h"
+#include "orchestrator/repro.h"
 
 namespace isosweep {
 namespace json = boost::json;
@@ -85,8 +86,10 @@ void set_scalars(Table& table, const json::object& object, const Cell& cell) {
 
 /// What a large matrix product reaches on the attempt's GPU at the cell's precision, where the
 /// journal has it.
-std::optional<double> attainable_tflops(const Journal&, const Attempt*, const Cell&) {
-    return std::nullopt;
+std::optional<double> attainable_tflops(const Journal& journal, const Attempt* attempt,
+                                        const Cell& cell) {
+    const WorkerRecord* const worker = attempt ? journal.worker(attempt->token) : nullptr;
+    return worker ? journal.attainable_tflops(worker->gpu_uuid, cell.precision) : std::nullopt;
 }
 
 /// The columns that a view puts first.
@@ -280,6 +283,8 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
             table.set("elapsed_ms", attempt->elapsed_ms);
             table.set("attempt", std::int64_t{attempt->number});
         }
+        // Another worker is asked for a cell over the protocol alone; it has no Torch, most often.
+        if (cell.custom.empty() && setting.torch != "") table.set("command", command_by_hand(cell));
         set_scalars(table, outcome.measurement, cell);
         set_scalars(table, outcome.error, cell);
     }

@@ -1,6 +1,5 @@
 #include "orchestrator/worker_session.h"
 
-#include <isosweep/protocol.h>
 #include <signal.h>
 
 #include <boost/asio/io_context.hpp>
@@ -77,9 +76,9 @@ void WorkerSession::on_stdout(std::string_view bytes) {
 
 void WorkerSession::on_line(std::string_view line) {
     const protocol::Reply reply =
-        protocol::parse_reply(line, job_ && said_hello_ ? job_->nonce : std::string());
+        protocol::parse_reply(line, job_ && said_hello_ ? job_->request.nonce : std::string());
     const auto is_ours = [&](const std::string& nonce) {
-        return said_hello_ && job_ && nonce == job_->nonce;
+        return said_hello_ && job_ && nonce == job_->request.nonce;
     };
     std::visit(
         [&](const auto& event) {
@@ -106,7 +105,9 @@ void WorkerSession::on_line(std::string_view line) {
             } else if constexpr (std::is_same_v<Event, protocol::Result>) {
                 if (!is_ours(event.nonce)) return on_noise(line);
                 seen_.taken = true;
-                on_result(protocol::check_result(event.line, job_->cell));
+                on_result(job_->request.probe.empty()
+                              ? protocol::check_result(event.line, job_->request.cell)
+                              : protocol::check_probe_result(event.line));
             } else if constexpr (std::is_same_v<Event, protocol::Malformed>) {
                 if (!is_ours(event.nonce) && !(event.nonce.empty() && !said_hello_))
                     return on_noise(line);
@@ -122,7 +123,7 @@ void WorkerSession::on_line(std::string_view line) {
 
 void WorkerSession::send_request() {
     seen_.hello = true;  // said by this worker, if not for this job
-    process_->write(protocol::request_line({job_->nonce, job_->cell}));
+    process_->write(protocol::request_line(job_->request));
     // A worker that gets just one request ends by itself when its input does.
     if (!hooks_.has_next_job) process_->close_stdin();
     limit(deadline_, command_.timeout,

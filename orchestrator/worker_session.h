@@ -1,5 +1,7 @@
 #pragma once
 
+#include <isosweep/protocol.h>
+
 #include <boost/asio/steady_timer.hpp>
 #include <boost/json/object.hpp>
 #include <chrono>
@@ -16,12 +18,11 @@
 
 namespace isosweep {
 
-/// One attempt at a cell, as a worker gets it.
+/// One attempt at a cell, or one probe, as a worker gets it.
 struct Job {
-    std::string key;
-    std::string nonce;
+    std::string key;  ///< the cell's; empty for a probe
     int attempt = 1;
-    boost::json::object cell;   ///< as the request carries it
+    protocol::Request request;
     std::filesystem::path log;  ///< where what the worker prints goes
 };
 

@@ -72,7 +72,28 @@ void count_answer(const std::string& behaviour) {
         std::ofstream(std::string(folder) + "/answered", std::ios::app) << behaviour << "\n";
 }
 
+/// FAKE_WORKER_PROBE says how: "fail" or "hang", else well.
+void answer_probe(const protocol::Request& request) {
+    const char* const variable = std::getenv("FAKE_WORKER_PROBE");
+    const std::string how = variable ? variable : "";
+    const std::string precision(request.probe.at("precision").as_string());
+    if (const char* const folder = std::getenv("FAKE_WORKER_DIR"))
+        std::ofstream(std::string(folder) + "/probed", std::ios::app) << precision << " ";
+    say(protocol::phase_line(request.nonce, "measure"));
+    if (how == "hang") sleep_for_ever();
+    if (how == "fail")
+        say(protocol::failure_line(request.nonce, isosweep::Status::oom_gpu,
+                                   {{"message", "no room"}}));
+    else
+        say(protocol::ok_line(request.nonce, {{"probe", "matmul"},
+                                              {"precision", precision},
+                                              {"samples_ms", {1.5, 1.5}},
+                                              {"tflops", 733},
+                                              {"device_name", "Fake GPU"}}));
+}
+
 void answer(const protocol::Request& request) {
+    if (!request.probe.empty()) return answer_probe(request);
     const json::value* value = request.cell.if_contains("behaviour");
     const std::string text = value ? std::string(value->as_string()) : "ok";
     const std::string behaviour = text.substr(0, text.find(':'));
@@ -155,6 +176,11 @@ void answer(const protocol::Request& request) {
     if (behaviour == "gpu")
         changed["gpu_seen"] =
             std::getenv("CUDA_VISIBLE_DEVICES") ? std::getenv("CUDA_VISIBLE_DEVICES") : "none";
+    if (behaviour == "flags") {
+        say(protocol::ok_line(nonce, changed, {"throttled", "outliers"}));
+        count_answer(text);
+        return;
+    }
     // Two at once: a second one that comes after the next request would be noise by then.
     say(protocol::ok_line(nonce, changed) + (behaviour == "result_twice" ? ok : ""));
     count_answer(text);

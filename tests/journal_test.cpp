@@ -135,6 +135,20 @@ TEST_CASE("an attempt that was asked for and broken off takes nothing away") {
     CHECK(journal.history("k").failures == 1);
 }
 
+TEST_CASE("the speed of a GPU's matrix product is kept by GPU and precision") {
+    const TempFolder folder;
+    {
+        Journal journal = Journal::open(folder / "j");
+        journal.write_header(setting());
+        journal.write_probe({"GPU-1", "NVIDIA H200", Precision::bf16, 712.5, {1.5, 1.6}});
+        CHECK(journal.attainable_tflops("GPU-1", Precision::bf16) == 712.5);
+    }
+    const Journal journal = Journal::read(folder / "j");
+    CHECK(journal.attainable_tflops("GPU-1", Precision::bf16) == 712.5);
+    CHECK_FALSE(journal.attainable_tflops("GPU-1", Precision::fp32).has_value());
+    CHECK_FALSE(journal.attainable_tflops("GPU-2", Precision::bf16).has_value());
+}
+
 TEST_CASE("records of a kind from a later version are kept, not refused") {
     const TempFolder folder;
     write_sample(folder / "j");

@@ -4,6 +4,9 @@
 
 #include <set>
 
+#include "orchestrator/probe.h"
+#include "temp_folder.h"
+
 using namespace isosweep;
 
 namespace {
@@ -15,6 +18,28 @@ std::string described(const Grid& grid) {
 }
 
 }  // namespace
+
+TEST_CASE("each GPU is probed in each precision that its cells use and the journal lacks") {
+    const tests::TempFolder folder;
+    Journal journal = Journal::open(folder / "j");
+    journal.write_header({});
+    journal.write_probe({"GPU-b", "", Precision::bf16, 700, {}});
+    Grid grid;
+    grid.values = {{"precision", {"bf16", "fp32"}}, {"context-length", {"1", "2"}}};
+    const std::vector<Slot> slots = {{"GPU-a"}, {"GPU-b"}, {""}};
+    const auto probes = [&](Device device) {
+        return missing_probes(make_plan(grid), device, slots, journal);
+    };
+    using enum Precision;
+    CHECK(probes(Device::cuda) == std::vector<Probe>{{0, fp32}, {0, bf16}, {1, fp32}});
+    CHECK(probes(Device::cpu).empty());
+    grid.passes = {.memory = false, .pipelined = false, .energy = false};
+    CHECK(probes(Device::cuda).empty());
+    grid.passes = {.memory = false, .pipelined = true, .energy = false};
+    grid.values = {{"device", {"cpu", "cuda"}}};
+    CHECK(probes(Device::cuda) == std::vector<Probe>{{0, fp32}, {1, fp32}});
+    CHECK(missing_probes({}, Device::cuda, slots, journal).empty());
+}
 
 TEST_CASE("an empty grid is one cell at its defaults") {
     const auto plan = make_plan({});

@@ -92,4 +92,31 @@ TEST_CASE("a request goes through a line, and a bad one says why") {
     CHECK_THROWS_WITH(parse_request("hello"), "a request that is no JSON object: hello");
     CHECK_THROWS(parse_request(R"({"protocol":2,"nonce":"n","cell":{}})"));
     CHECK_THROWS(parse_request(R"({"protocol":1,"cell":{}})"));
+    CHECK_THROWS(parse_request(R"({"protocol":1,"nonce":"n"})"));
+}
+
+TEST_CASE("a request for a probe goes through a line, too, and its result is checked") {
+    const Request request =
+        parse_request(request_line({"n1", {}, {{"name", "matmul"}, {"precision", "bf16"}}}));
+    CHECK(request.cell.empty());
+    CHECK(request.probe.at("precision") == "bf16");
+    const auto message = [](const char* measurement) {
+        const std::string line = R"({"status":"ok","measurement":)" + std::string(measurement);
+        return check_probe_result(json::parse(line + "}").as_object()).message;
+    };
+    CHECK(message(R"({"samples_ms":[1.5,1.5],"tflops":700})") == "");
+    CHECK(message(R"({"samples_ms":[1.5]})") == "the measurement has no tflops");
+    CHECK(message(R"({"samples_ms":[1.5],"tflops":-1})") ==
+          "tflops is -1, expected a finite positive number");
+    CHECK(message(R"({"samples_ms":[0],"tflops":1})") ==
+          "samples_ms[0] is 0, expected a finite positive number");
+    CHECK(check_probe_result({{"status", "unsupported"}, {"error", {{"message", "no"}}}}).status ==
+          Status::unsupported);
+}
+
+TEST_CASE("flags travel beside a measurement") {
+    const json::object measurement{{"samples_ms", {1.0, 2.0}}, {"warmup_ms", {1.0}}};
+    const std::string flagged = ok_line("n", measurement, {"throttled", "outliers"});
+    CHECK(check(flagged.c_str()).flags == std::vector<std::string>{"throttled", "outliers"});
+    CHECK(ok_line("n", measurement).find("flags") == std::string::npos);
 }

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -33,16 +34,34 @@ struct Ran {
 class Sandbox {
   public:
     explicit Sandbox(const std::string& config, const std::string& worker = FAKE_WORKER) {
-        write_file(folder_ / "x.cfg", "model-size = tiny\nworker = " + worker +
-                                          "\ntimeout = 20s\nkill-grace = 300ms\n" + config);
+        write_file(folder_ / "x.cfg", "model-size = tiny\n" +
+                                          (worker.empty() ? "" : "worker = " + worker + "\n") +
+                                          "timeout = 20s\nkill-grace = 300ms\n" + config);
         variables_ = {"FAKE_WORKER_DIR=" + folder_.path().string()};
+    }
+
+    /// One with a GPU, where the fake worker stands beside `isosweep` as our own does for a user.
+    static std::unique_ptr<Sandbox> with_gpu(const std::string& config) {
+        auto sandbox = std::make_unique<Sandbox>(config, "");
+        const std::filesystem::path bin = sandbox->path("bin");
+        std::filesystem::create_directory(bin);
+        std::filesystem::copy_file(ISOSWEEP_PROGRAM, bin / "isosweep");
+        std::filesystem::copy_file(FAKE_WORKER, bin / "isosweep-worker");
+        sandbox->program_ = (bin / "isosweep").string();
+        sandbox->use_fake_gpu();
+        return sandbox;
+    }
+
+    void use_fake_gpu() {
+        set_variable("LD_LIBRARY_PATH=" + std::filesystem::path(FAKE_NVML).parent_path().string());
+        set_variable("CUDA_VISIBLE_DEVICES=0");
     }
 
     void set_variable(const std::string& variable) { variables_.push_back(variable); }
 
     /// Starts `isosweep WORDS...` and returns its pid.
     pid_t start(std::vector<std::string> words) {
-        words.insert(words.begin(), ISOSWEEP_PROGRAM);
+        words.insert(words.begin(), program_);
         return start_program(std::move(words));
     }
 
@@ -130,6 +149,7 @@ class Sandbox {
     }
 
   private:
+    std::string program_ = ISOSWEEP_PROGRAM;
     TempFolder folder_;
     std::vector<std::string> variables_;
 };

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "orchestrator/journal.h"
 #include "sandbox.h"
 
 using namespace isosweep;
@@ -182,6 +183,80 @@ TEST_CASE("a sweep begun with something else is refused with both named") {
     CHECK(sandbox.column("worker_build") == "newer newer");
 }
 
+TEST_CASE("a GPU's matrix product is measured once, before the cells, in a worker of its own") {
+    for (const std::string isolation : {"process", "shared"}) {
+        CAPTURE(isolation);
+        const auto sandbox =
+            Sandbox::with_gpu("axis.behaviour = ok, gpu\nprecision = fp32, bf16\n");
+        const auto sweep = [&](std::vector<std::string> flags) {
+            flags.insert(flags.end(), {"--isolation", isolation});
+            return sandbox->sweep(std::move(flags)).exit_code;
+        };
+        CHECK(sweep({"--device", "cpu"}) == 0);
+        CHECK(sweep({"--passes", "none", "--fresh"}) == 0);
+        CHECK(sandbox->file("probed").empty());
+        CHECK(sweep({"--precision", "bf16"}) == 0);
+        CHECK(sandbox->file("probed") == "bf16 ");
+        CHECK(sweep({}) == 0);
+        CHECK(sandbox->file("probed") == "bf16 fp32 ");
+        CHECK(sandbox->column("status") == "ok ok ok ok");
+        CHECK(contains(sandbox->column("gpu_seen"), "GPU-fake-0"));
+        CHECK(sweep({"--context-length", "64"}) == 0);
+        CHECK(sandbox->file("probed") == "bf16 fp32 ");
+        const Journal journal = Journal::read(sandbox->path("results/x/journal.jsonl"));
+        CHECK(journal.attainable_tflops("GPU-fake-0", Precision::bf16) == 733.0);
+        CHECK(journal.attainable_tflops("GPU-fake-0", Precision::fp32) == 733.0);
+        CHECK_FALSE(journal.attainable_tflops("GPU-fake-0", Precision::tf32).has_value());
+    }
+}
+
+TEST_CASE("a probe that fails harms no cell and is tried again by the next run") {
+    const auto sandbox = Sandbox::with_gpu("axis.behaviour = ok\n");
+    sandbox->set_variable("FAKE_WORKER_PROBE=fail");
+    const Ran failed = sandbox->sweep();
+    CHECK(failed.exit_code == 0);
+    CHECK(contains(failed.err,
+                   "the fp32 matrix product of GPU-fake-0 was not measured, the next run tries "
+                   "again: oom_gpu: no room\n"));
+    CHECK(sandbox->column("status") == "ok");
+    CHECK(sandbox->column("attempts") == "1");
+    sandbox->set_variable("FAKE_WORKER_PROBE=hang");
+    const Ran late = sandbox->sweep({"--context-length", "64", "--timeout", "300ms"});
+    CHECK(late.exit_code == 0);
+    CHECK(contains(late.err, "timeout: no result within timeout = 0.3 s in phase measure"));
+    CHECK(sandbox->file("probed") == "fp32 fp32 ");
+    sandbox->set_variable("FAKE_WORKER_PROBE=");
+    CHECK(sandbox->sweep({"--context-length", "128"}).exit_code == 0);
+    CHECK(sandbox->sweep({"--context-length", "256"}).exit_code == 0);
+    CHECK(sandbox->file("probed") == "fp32 fp32 fp32 ");
+}
+
+TEST_CASE("a probe is finished by the first Ctrl-C and killed by the second") {
+    const auto sandbox = Sandbox::with_gpu("axis.behaviour = ok\n");
+    sandbox->set_variable("FAKE_WORKER_PROBE=hang");
+    const pid_t pid = sandbox->start({"run", "x.cfg"});
+    sandbox->wait_until([&] { return contains(sandbox->file("probed"), "fp32"); });
+    ::kill(pid, SIGINT);
+    sandbox->wait_until([&] { return contains(sandbox->file("err.txt"), "once more kills it"); });
+    ::kill(pid, SIGINT);
+    CHECK(sandbox->wait(pid).signal == SIGINT);
+    CHECK(sandbox->column("status") == "not_run");
+    sandbox->set_variable("FAKE_WORKER_PROBE=");
+    CHECK(sandbox->sweep().exit_code == 0);
+    CHECK(sandbox->file("probed") == "fp32 fp32 ");
+}
+
+TEST_CASE("another worker, or a launcher, gets no probe") {
+    Sandbox other("axis.behaviour = ok\n");
+    other.use_fake_gpu();
+    CHECK(other.sweep().exit_code == 0);
+    CHECK(other.column("device") == "cuda");
+    CHECK(other.file("probed").empty());
+    const auto launched = Sandbox::with_gpu("axis.behaviour = ok\nlauncher = env\n");
+    CHECK(launched->sweep().exit_code == 0);
+    CHECK(launched->file("probed").empty());
+}
+
 TEST_CASE("--fresh starts over and keeps the old run") {
     Sandbox sandbox("axis.behaviour = ok\n");
     sandbox.sweep();
@@ -325,6 +400,27 @@ TEST_CASE("running out of memory is a finding, unless it is said to be a failure
     CHECK(sandbox.sweep().exit_code == 0);
     CHECK(sandbox.column("error") == "OOM");
     CHECK(sandbox.sweep({"--fail-on", "oom"}).exit_code == 1);
+}
+
+TEST_CASE("a flagged cell is ok and named in the summary, unless --strict makes it a failure") {
+    Sandbox sandbox("axis.behaviour = ok, flags, result_then_exit\n");
+    const Ran ran = sandbox.sweep();
+    CHECK(ran.exit_code == 0);
+    CHECK(contains(ran.err,
+                   "2 cells ok with flags: dirty_exit:3 (1), outliers (1), throttled (1)\n"));
+    CHECK_FALSE(contains(ran.err, "  flagged  "));
+    const Ran strict = sandbox.sweep({"--strict"});
+    CHECK(strict.exit_code == 1);
+    CHECK(contains(strict.err,
+                   "tiny, context 512, batch 4, forward, behaviour flags: throttled "
+                   "outliers\n"));
+    CHECK(contains(strict.err, "2 cells ok with flags, failed by --strict: "));
+    CHECK(sandbox.column("status") == "ok ok ok");
+    CHECK(sandbox.answers() == 3);
+    const std::string keys = sandbox.column("key");
+    CHECK(sandbox.sweep({"--only", keys.substr(17, 16)}).exit_code == 0);
+    CHECK(sandbox.sweep({"--only", keys.substr(17, 16), "--strict"}).exit_code == 1);
+    CHECK(sandbox.sweep({"--axis.behaviour", "ok", "--strict"}).exit_code == 0);
 }
 
 TEST_CASE("results that cannot be written end the sweep before it begins") {

@@ -11,6 +11,7 @@
 #include "device.h"
 #include "options.h"
 #include "output.h"
+#include "probe.h"
 #include "report.h"
 #include "run_cell.h"
 #include "serve.h"
@@ -31,16 +32,35 @@ Cell with_a_device_that_is_here(Cell cell) {
     return cell;
 }
 
-int run_by_hand(const Options& options, ResultOutput& output) {
-    const Cell cell = with_a_device_that_is_here(options.cell);
-    const CellResult result = run_cell(cell, [](std::string_view) {});
+/// Writes the result as the line of the protocol or, where it is ok, as what `text` makes of its
+/// measurement. \returns the exit code
+template <class Text>
+int print(const CellResult& result, const Options& options, ResultOutput& output, Text&& text) {
     if (result.status != Status::ok)
         std::cerr << "isosweep-worker: " << failure_text(result.status, result.error) << "\n";
     if (options.json)
         output.write(result.line(""));
     else if (result.status == Status::ok)
-        output.write(report_text(cell, result.measurement));
+        output.write(text(result.measurement));
+    if (result.status == Status::ok && options.strict && !result.flags.empty()) {
+        std::cerr << "isosweep-worker: flagged: " << join(result.flags, ", ") << " (--strict)\n";
+        return 1;
+    }
     return result.status == Status::ok ? 0 : 1;
+}
+
+int run_by_hand(const Options& options, ResultOutput& output) {
+    const Cell cell = with_a_device_that_is_here(options.cell);
+    const CellResult result = run_cell(cell, [](std::string_view) {});
+    return print(result, options, output, [&](const boost::json::object& measurement) {
+        return report_text(cell, measurement);
+    });
+}
+
+int probe_by_hand(const Options& options, ResultOutput& output) {
+    const CellResult result = run_probe(
+        {{"name", "matmul"}, {"precision", to_name(options.cell.precision)}}, [](auto) {});
+    return print(result, options, output, probe_text);
 }
 
 int run(int argc, char** argv) {
@@ -59,6 +79,8 @@ int run(int argc, char** argv) {
         case Options::Action::run:
             if (is_debug_build()) warn("not built for speed; its times mean nothing");
             return run_by_hand(options, output);
+        case Options::Action::probe:
+            return probe_by_hand(options, output);
     }
     return 2;
 }

@@ -37,6 +37,10 @@ struct Descriptions {
         });
         run.add_options()("no-sync", "the same as --sync off");
         program.add_options()("json", "print the result as one JSON object, as --serve does");
+        program.add_options()("strict", "fail (exit code 1) when the result has flags");
+        program.add_options()("probe", po::value<std::string>()->value_name("matmul"),
+                              "instead of a cell: how fast the GPU multiplies large matrices in "
+                              "--precision");
         program.add_options()("serve",
                               "answer the requests of isosweep on stdin (docs/PROTOCOL.md)");
         program.add_options()("version", "print what this is and with which LibTorch");
@@ -120,6 +124,15 @@ void read_model(const po::variables_map& given, Cell& cell) {
                      did_you_mean(name, names));
 }
 
+/// Refuses what a probe has no use for.
+void check_probe(const po::variables_map& given) {
+    const auto& name = given["probe"].as<std::string>();
+    if (name != "matmul") throw UsageError("--probe " + name + ": expected matmul");
+    for (const auto& [flag, value] : given)
+        if (flag != "probe" && flag != "precision" && flag != "json")
+            throw UsageError("--" + flag + ": a probe takes only --precision and --json");
+}
+
 Cell read_cell(const po::variables_map& given) {
     Cell cell;
     read_model(given, cell);
@@ -147,6 +160,7 @@ Options parse_options(int argc, const char* const* argv) {
     const po::variables_map given = parse(argc, argv);
     Options options;
     options.json = given.count("json") > 0;
+    options.strict = given.count("strict") > 0;
     if (given.count("help") > 0) {
         options.action = Options::Action::help;
     } else if (given.count("version") > 0) {
@@ -156,6 +170,10 @@ Options parse_options(int argc, const char* const* argv) {
         if (given.size() > 1)
             throw UsageError("--serve: takes no other flag; the requests on stdin say what to run");
     } else {
+        if (given.count("probe") > 0) {
+            options.action = Options::Action::probe;
+            check_probe(given);
+        }
         options.cell = read_cell(given);
     }
     return options;
@@ -171,6 +189,7 @@ std::string help_text() {
             "of `isosweep`, which starts this program for each.\n"
             "\n"
             "Usage: isosweep-worker [flags]\n"
+            "       isosweep-worker --probe matmul [--precision P] [--json]\n"
             "       isosweep-worker --serve\n"
             "\n"
             "Examples:\n"

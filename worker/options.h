@@ -14,10 +14,11 @@ class UsageError : public std::runtime_error {
 
 /// The worker's command line.
 struct Options {
-    enum class Action { run, serve, help, version };
+    enum class Action { run, probe, serve, help, version };
     Action action = Action::run;
-    Cell cell;          ///< what to run by hand
-    bool json = false;  ///< print the result line of the protocol instead of text
+    Cell cell;            ///< what to run by hand; of a probe only its precision counts
+    bool json = false;    ///< print the result line of the protocol instead of text
+    bool strict = false;  ///< a measurement with flags is a failure
 };
 
 /// \throws UsageError

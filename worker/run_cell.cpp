@@ -228,7 +228,7 @@ void clean_up_cuda() {
 }  // namespace
 
 std::string CellResult::line(std::string_view nonce) const {
-    return status == Status::ok ? protocol::ok_line(nonce, measurement)
+    return status == Status::ok ? protocol::ok_line(nonce, measurement, flags)
                                 : protocol::failure_line(nonce, status, error);
 }
 

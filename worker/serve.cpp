@@ -14,6 +14,7 @@
 
 #include "device.h"
 #include "host.h"
+#include "probe.h"
 #include "run_cell.h"
 
 namespace isosweep {
@@ -85,12 +86,13 @@ CellResult answer(const protocol::Request& request, ResultOutput& replies) {
     const auto tell = [&](std::string_view phase) {
         replies.write(protocol::phase_line(request.nonce, phase));
     };
+    if (!request.probe.empty()) return run_probe(request.probe, tell);
     try {
         const Cell cell = cell_of(request.cell);
         return run_cell(cell, tell);
     } catch (const BadValue& problem) {
         tell("build");
-        return {Status::error, {}, {{"phase", "build"}, {"message", problem.what()}}};
+        return {Status::error, {}, {{"phase", "build"}, {"message", problem.what()}}, {}};
     }
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "device.h"
+#include "probe.h"
 #include "program.h"
 #include "run_cell.h"
 
@@ -71,6 +72,24 @@ TEST_CASE("the GPU's logits and gradients are the CPU's") {
     for (const auto& parameter : on_gpu->named_parameters())
         CHECK_MESSAGE(near(parameter.value().grad(), cpu_parameters[parameter.key()].grad(), 1e-3),
                       parameter.key());
+}
+
+TEST_CASE("the probe measures a matrix product in every precision and frees its memory") {
+    if (skipped()) return;
+    double last = 0;
+    for (const auto& [precision, name] : EnumNames<Precision>::value) {
+        CAPTURE(name);
+        const CellResult result = run_probe({{"name", "matmul"}, {"precision", name}}, silent);
+        const Outcome outcome =
+            protocol::check_probe_result(json::parse(result.line("1")).as_object());
+        REQUIRE_MESSAGE(outcome.status == Status::ok, outcome.message);
+        CHECK(outcome.measurement.at("samples_ms").as_array().size() == 10);
+        // fp32, tf32, bf16: none is slower than the one before.
+        CHECK(outcome.measurement.at("tflops").as_double() > 0.9 * last);
+        last = outcome.measurement.at("tflops").as_double();
+        CHECK(cuda::memory().reserved < 128 * mebibyte);  // less than one matrix
+        MESSAGE(probe_text(outcome.measurement));
+    }
 }
 
 TEST_CASE("every pass and precision measures on the GPU") {

@@ -166,6 +166,25 @@ TEST_CASE("a cell for a GPU is an error where there is none") {
     CHECK(gist(run.out_lines().back()) == "result 1 error: no CUDA device");
 }
 
+TEST_CASE("a probe is unsupported with the reason where it cannot be") {
+    const auto probe = [](const json::object& wanted) {
+        const ProgramRun run = run_worker({"--serve"}, protocol::request_line({"1", {}, wanted}));
+        CHECK(run.exit_code == 0);
+        return gists(run);
+    };
+    CHECK(probe({{"name", "matmul"}, {"precision", "bf16"}}) ==
+          "hello\nphase 1 build\n"
+          "result 1 unsupported: the probe matmul needs a CUDA device\n");
+    CHECK(probe({{"name", "disk"}}).ends_with("unsupported: unknown probe: expected matmul\n"));
+    CHECK(probe({{"name", "matmul"}})
+              .ends_with("unsupported: unknown precision: expected one of fp32, tf32, bf16\n"));
+    const ProgramRun by_hand = run_worker({"--probe", "matmul", "--precision", "bf16"});
+    CHECK(by_hand.exit_code == 1);
+    CHECK(by_hand.out == "");
+    CHECK(by_hand.err ==
+          "isosweep-worker: unsupported in build: the probe matmul needs a CUDA device\n");
+}
+
 TEST_CASE("by hand: a block for people") {
     const ProgramRun run = run_worker(tiny_with({"--pass-type", "forward_backward", "--no-sync"}));
     CHECK(run.exit_code == 0);
@@ -233,6 +252,9 @@ TEST_CASE("a wrong command line is refused in one line that names the flag") {
           "mean 'forward'?");
     CHECK(usage_error({"--sync", "on", "--no-sync"}) == "--no-sync: given beside --sync");
     CHECK(usage_error({"--serve", "--json"}).starts_with("--serve: takes no other flag"));
+    CHECK(usage_error({"--probe", "disk"}) == "--probe disk: expected matmul");
+    CHECK(usage_error({"--probe", "matmul", "--seed", "2"}) ==
+          "--seed: a probe takes only --precision and --json");
     CHECK(usage_error({"--num-heads", "7"}) ==
           "no such model: num_heads (7) does not divide d_model (768)");
 }

@@ -50,10 +50,14 @@ Reply parse_reply(std::string_view line, std::string_view nonce);
 /// status, or invalid_result with the reason (docs/PROTOCOL.md lists them).
 Outcome check_result(const boost::json::object& line, const boost::json::object& cell);
 
-/// A request, on the worker's side.
+/// Likewise for a request that held a probe.
+Outcome check_probe_result(const boost::json::object& line);
+
+/// A request, which asks for a cell or for a probe: a measurement of the device itself.
 struct Request {
     std::string nonce;
-    boost::json::object cell;
+    boost::json::object cell;        ///< empty: the request asks for `probe`
+    boost::json::object probe = {};  ///< {"name":"matmul","precision":"bf16"}; empty: for `cell`
 };
 
 /// Reads a request line. \throws std::runtime_error with one line that says what is wrong
@@ -63,7 +67,9 @@ Request parse_request(std::string_view line);
 std::string request_line(const Request& request);
 std::string hello_line(boost::json::object facts);
 std::string phase_line(std::string_view nonce, std::string_view phase);
-std::string ok_line(std::string_view nonce, boost::json::object measurement);
+/// `flags` say when not to believe a measurement.
+std::string ok_line(std::string_view nonce, boost::json::object measurement,
+                    const std::vector<std::string>& flags = {});
 std::string failure_line(std::string_view nonce, Status status, boost::json::object error);
 
 }  // namespace isosweep::protocol
