@@ -8,14 +8,11 @@
 #include <stdexcept>
 #include <vector>
 
+#include "json_members.h"
+
 namespace isosweep::protocol {
 namespace json = boost::json;
 namespace {
-
-std::string string_member(const json::object& object, std::string_view name) {
-    const json::value* value = object.if_contains(name);
-    return value && value->is_string() ? std::string(value->get_string()) : std::string();
-}
 
 std::optional<std::int64_t> integer_member(const json::object& object, std::string_view name) {
     const json::value* value = object.if_contains(name);

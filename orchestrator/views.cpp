@@ -1,6 +1,6 @@
 #include "orchestrator/views.h"
 
-#include <isosweep/statistics.h>
+#include <isosweep/figures.h>
 #include <isosweep/text.h>
 
 #include <algorithm>
@@ -18,10 +18,6 @@
 namespace isosweep {
 namespace json = boost::json;
 namespace {
-
-Value value_of(const std::optional<double>& number) {
-    return number ? Value(*number) : Value(std::monostate{});
-}
 
 /// A JSON scalar as a table's value; texts on one line.
 Value value_of(const json::value& value) {
@@ -68,9 +64,13 @@ std::string error_text(const Outcome& outcome) {
     return outcome.message.empty() ? std::string(to_name(outcome.status)) : outcome.message;
 }
 
-/// Columns of ours that a worker fills.
+/// Columns of ours that a worker fills beside `worker_columns`.
 constexpr std::array<std::string_view, 5> filled_by_worker = {
     "num_params", "peak_allocated_bytes", "peak_reserved_bytes", "requested_bytes", "free_bytes"};
+
+bool is_in(const auto& columns, std::string_view name) {
+    return std::find(columns.begin(), columns.end(), name) != columns.end();
+}
 
 /// Sets what is a scalar in `object` as columns of its own name, but for names of ours and of axes.
 void set_scalars(Table& table, const json::object& object, const Cell& cell) {
@@ -78,36 +78,19 @@ void set_scalars(Table& table, const json::object& object, const Cell& cell) {
         if (member.value().is_array() || member.value().is_object() || member.value().is_null())
             continue;
         const std::string_view name = member.key();
-        const bool may_fill = std::find(filled_by_worker.begin(), filled_by_worker.end(), name) !=
-                              filled_by_worker.end();
+        const bool may_fill = is_in(filled_by_worker, name) || is_in(worker_columns, name);
         if (!may_fill && (is_own_column(name) || cell.custom.contains(name))) continue;
         table.set(name, value_of(member.value()));
     }
 }
 
-void set_measurement(Table& table, const json::object& measurement) {
-    if (const auto samples = summarize(measurement, "samples_ms")) {
-        table.set("mean_time_ms", samples->mean);
-        table.set("std_time_ms", samples->population_std);
-        table.set("cv_percent", value_of(samples->cv_percent()));
-        table.set("sample_std_time_ms", value_of(samples->sample_std));
-        table.set("median_time_ms", samples->median);
-        table.set("min_time_ms", samples->min);
-        table.set("max_time_ms", samples->max);
-    }
-    if (const json::value* warmup = measurement.if_contains("warmup_ms");
-        warmup && warmup->is_array() && !warmup->get_array().empty())
-        table.set("first_step_ms", warmup->get_array().front().to_number<double>());
-    const json::value* phases = measurement.if_contains("phases_ms");
-    if (!phases || !phases->is_object()) return;
-    for (const auto& phase : phases->get_object()) {
-        const auto times = summarize(phases->get_object(), phase.key());
-        if (!times) continue;
-        const std::string name(phase.key());
-        table.set(name + "_mean_ms", times->mean);
-        table.set(name + "_std_ms", times->population_std);
-        table.set(name + "_cv_percent", value_of(times->cv_percent()));
-    }
+/// What a large matrix product reaches on the attempt's GPU at the cell's precision, where the
+/// journal has it.
+std::optional<double> attainable_tflops(const Journal& journal, const Attempt* attempt,
+                                        const Cell& cell) {
+    const WorkerRecord* const worker = attempt ? journal.worker(attempt->token) : nullptr;
+    if (!worker || cell.device != Device::cuda) return std::nullopt;
+    return journal.attainable_tflops(worker->gpu_uuid, cell.precision);
 }
 
 /// The columns that a view puts first.
@@ -237,15 +220,13 @@ Table phases_view(const Table& cells) {
 }  // namespace
 
 bool is_own_column(std::string_view name) {
-    const auto in = [&](const auto& columns) {
-        return std::find(columns.begin(), columns.end(), name) != columns.end();
-    };
     bool is_field = false;
     const Cell defaults;
     for_each_field(defaults, [&](const Field& field, const auto&) {
         is_field = is_field || field.name == name;
     });
-    return is_field || name == "key" || in(first_columns) || in(figure_columns) || in(view_columns);
+    return is_field || name == "key" || is_in(first_columns, name) || is_in(figure_columns, name) ||
+           is_in(worker_columns, name) || is_in(view_columns, name);
 }
 
 Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& journal) {
@@ -259,6 +240,7 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
     for (const PlannedCell& planned : plan)
         for (const auto& axis : planned.cell.custom) table.add_column(axis.first);
     for (const std::string_view column : figure_columns) table.add_column(column);
+    for (const std::string_view column : worker_columns) table.add_column(column);
     for (const PlannedCell& planned : plan) {
         const CellHistory& history = journal.history(planned.key);
         const Outcome outcome = shown_outcome(history);
@@ -276,10 +258,9 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
             table.set(field.name, value_of(value));
         });
         for (const auto& [name, value] : cell.custom) table.set(name, value_of(value));
-        set_measurement(table, outcome.measurement);
-        if (const auto median = number_at(table, table.row_count() - 1, "median_time_ms"))
-            table.set("tokens_per_s",
-                      1e3 * static_cast<double>(cell.batch_size * cell.context_length) / *median);
+        for (const auto& [name, figure] :
+             figures(cell, outcome.measurement, attainable_tflops(journal, attempt, cell)))
+            table.set(name, value_of(figure));
         table.set("phase", outcome.phase);
         table.set("exit_code", outcome.exit_code ? Value(std::int64_t{*outcome.exit_code})
                                                  : Value(std::monostate{}));

@@ -1,10 +1,12 @@
 #include "host.h"
 
 #include <isosweep/text.h>
+#include <sched.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -51,6 +53,28 @@ std::optional<double> process_age_ms() {
     const double age_s = static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9 -
                          ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
     return std::max(age_s * 1e3, 0.0);
+}
+
+std::int64_t cpu_count() {
+    cpu_set_t cpus;
+    return ::sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus)
+                                                           : ::sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+std::optional<double> load_average() {
+    double load = 0;
+    return ::getloadavg(&load, 1) == 1 ? std::optional(load) : std::nullopt;
+}
+
+std::string allocator_settings() {
+    for (const char* name : {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"})
+        if (const char* settings = std::getenv(name)) return settings;
+    return {};
+}
+
+bool is_launch_blocking() {
+    const char* const setting = std::getenv("CUDA_LAUNCH_BLOCKING");
+    return setting && std::string_view(setting) != "0" && *setting != '\0';
 }
 
 }  // namespace isosweep::host

@@ -19,4 +19,16 @@ void reset_peak_resident();
 /// Milliseconds since this process started (in steps of 10), if Linux tells.
 std::optional<double> process_age_ms();
 
+/// CPUs that this process may run on.
+std::int64_t cpu_count();
+
+/// Processes that ran or wanted to in the last minute, on average, if Linux tells.
+std::optional<double> load_average();
+
+/// The environment's settings of PyTorch's CUDA allocator; empty for none.
+std::string allocator_settings();
+
+/// Whether CUDA_LAUNCH_BLOCKING makes each launch wait.
+bool is_launch_blocking();
+
 }  // namespace isosweep::host

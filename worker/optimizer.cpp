@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_zero.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -15,7 +16,21 @@ AdamW::AdamW(std::vector<at::Tensor> parameters, const Options& options)
     gradients_.reserve(parameters_.size());
 }
 
-void AdamW::step() {
+void AdamW::step() { update(options_.learning_rate); }
+
+void AdamW::prepare() {
+    update(0);  // moves no parameter, whatever the gradients
+    for (auto* tensors : {&first_moments_, &second_moments_, &steps_}) at::_foreach_zero_(*tensors);
+}
+
+std::vector<at::Tensor> AdamW::state() const {
+    std::vector<at::Tensor> all;
+    for (const auto* tensors : {&first_moments_, &second_moments_, &steps_})
+        all.insert(all.end(), tensors->begin(), tensors->end());
+    return all;
+}
+
+void AdamW::update(double learning_rate) {
     const at::NoGradGuard no_grad;
     if (steps_.empty()) {
         for (const at::Tensor& parameter : parameters_) {
@@ -27,8 +42,8 @@ void AdamW::step() {
     for (const at::Tensor& parameter : parameters_) gradients_.push_back(parameter.grad());
     at::_foreach_add_(steps_, 1);
     at::_fused_adamw_(parameters_, gradients_, first_moments_, second_moments_,
-                      /*max_exp_avg_sqs=*/{}, steps_, options_.learning_rate, options_.beta1,
-                      options_.beta2, options_.weight_decay, options_.epsilon, /*amsgrad=*/false,
+                      /*max_exp_avg_sqs=*/{}, steps_, learning_rate, options_.beta1, options_.beta2,
+                      options_.weight_decay, options_.epsilon, /*amsgrad=*/false,
                       /*maximize=*/false);
     gradients_.clear();
 }

@@ -25,7 +25,16 @@ class AdamW {
     /// the moments, as PyTorch's does.
     void step();
 
+    /// Makes the moments and runs the update once with no effect, so that all that a first step
+    /// does is done before a graph captures one.
+    void prepare();
+
+    /// The moments and step counts; empty before the first step.
+    std::vector<at::Tensor> state() const;
+
   private:
+    void update(double learning_rate);
+
     Options options_;
     std::vector<at::Tensor> parameters_;
     std::vector<at::Tensor> gradients_;  ///< room for `step`, empty between steps

@@ -1,8 +1,12 @@
 #include "run_cell.h"
 
 #include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <isosweep/benchmark.h>
+#include <isosweep/build_info.h>
+#include <isosweep/nvml.h>
 #include <isosweep/protocol.h>
+#include <isosweep/quality.h>
 
 #include <boost/json/array.hpp>
 #include <chrono>
@@ -30,11 +34,6 @@ class Unsupported : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-/// A result that cannot be true.
-class InvalidResult : public std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
 torch::Device device_of(const Cell& cell) {
     const bool cuda = cell.device != Device::cpu && cuda::is_usable();
     if (cell.device == Device::cuda && !cuda) throw std::runtime_error("no CUDA device");
@@ -42,6 +41,7 @@ torch::Device device_of(const Cell& cell) {
         throw Unsupported("precision = tf32 needs a CUDA device");
     if (!cuda && cell.gpu_memory_limit.bytes != 0)
         throw Unsupported("gpu_memory_limit needs a CUDA device");
+    if (!cuda && cell.cuda_graph) throw Unsupported("cuda_graph needs a CUDA device");
     return cuda ? torch::Device(torch::kCUDA) : torch::Device(torch::kCPU);
 }
 
@@ -58,77 +58,163 @@ json::array array_of(const std::vector<double>& values) {
 }
 
 json::object object_of(const PhaseTimes& times) {
-    json::object object{{"forward", array_of(times.forward)}};
-    if (!times.backward.empty()) object["backward"] = array_of(times.backward);
-    if (!times.optimizer.empty()) object["optimizer"] = array_of(times.optimizer);
+    json::object object;
+    const auto add = [&](const char* name, const std::vector<double>& series) {
+        if (!series.empty()) object[name] = array_of(series);
+    };
+    add("forward", times.forward);
+    add("backward", times.backward);
+    add("optimizer", times.optimizer);
     return object;
 }
 
-std::int64_t bytes_of(const Transformer& model) {
-    std::int64_t bytes = 0;
-    for (const torch::Tensor& parameter : model->parameters())
-        bytes += static_cast<std::int64_t>(parameter.nbytes());
-    return bytes;
+/// Adds a figure, where there is one.
+template <class T>
+void add(json::object& object, const char* name, const std::optional<T>& figure) {
+    if (figure) object[name] = *figure;
 }
 
-void reset_peak_memory(torch::Device device) {
-    if (device.is_cuda())
-        cuda::reset_peak_memory();
-    else
-        host::reset_peak_resident();
+void add_series(json::object& measurement, const BenchmarkResult& result) {
+    measurement["warmup_ms"] = array_of(result.warmup_ms);
+    measurement["samples_ms"] = array_of(result.samples_ms);
+    measurement["phases_ms"] = object_of(result.phases_ms);
+    measurement["enqueue_ms"] = array_of(result.enqueue_ms);
+    if (!result.drain_ms.empty()) measurement["drain_ms"] = array_of(result.drain_ms);
+    if (!result.gpu_ms.empty()) measurement["gpu_ms"] = array_of(result.gpu_ms);
+    if (!result.cpu_ms.empty()) measurement["cpu_ms"] = array_of(result.cpu_ms);
+    add(measurement, "warmup_steady", result.warmup_steady);
+    if (!result.stop_reason) return;
+    measurement["converged"] = *result.stop_reason == StopReason::converged;
+    measurement["stop_reason"] = to_name(*result.stop_reason);
 }
 
-json::object peak_memory(torch::Device device) {
-    if (device.is_cuda()) {
-        const cuda::Memory memory = cuda::memory();
-        return {{"peak_allocated_bytes", memory.peak_allocated},
-                {"peak_reserved_bytes", memory.peak_reserved}};
+void add_memory(json::object& measurement, const Observations& seen) {
+    if (!seen.memory) {
+        add(measurement, "peak_resident_bytes", host::peak_resident_bytes());
+        return;
     }
-    const auto peak = host::peak_resident_bytes();
-    return peak ? json::object{{"peak_resident_bytes", *peak}} : json::object{};
+    const cuda::Memory& memory = seen.memory->at_end;
+    measurement["first_step_peak_allocated_bytes"] = seen.memory->first_step_peak;
+    measurement["peak_allocated_bytes"] = memory.peak_allocated;
+    measurement["peak_reserved_bytes"] = memory.peak_reserved;
+    measurement["fragmentation_bytes"] = memory.peak_reserved - memory.peak_allocated;
+    measurement["outside_torch_bytes"] = memory.used - memory.reserved;
+    measurement["device_allocs"] = seen.memory->device_allocations;
+    measurement["alloc_retries"] = seen.memory->retries;
+    if (!seen.ledger) return;
+    measurement["parameters_bytes"] = seen.ledger->parameters;
+    measurement["gradients_bytes"] = seen.ledger->gradients;
+    measurement["optimizer_bytes"] = seen.ledger->optimizer;
+    measurement["activations_bytes"] = seen.ledger->activations;
+    measurement["workspace_bytes"] = seen.ledger->workspace;
+    measurement["rounding_bytes"] = seen.ledger->rounding;
+    measurement["ledger_error_bytes"] = seen.ledger->error;
+}
+
+void add_passes(json::object& measurement, const Observations& seen) {
+    measurement["timer_floor_ms"] = seen.timer_floor_ms;
+    if (!seen.pipelined) return;
+    measurement["pipelined_steps"] = seen.pipelined->steps;
+    measurement["pipelined_ms"] = seen.pipelined->ms_per_step;
+    if (!seen.pipelined->energy_j) return;
+    measurement["energy_steps"] = seen.pipelined->steps;
+    measurement["energy_j"] = *seen.pipelined->energy_j;
+}
+
+void add_activity(json::object& measurement, const GpuActivity& activity) {
+    add(measurement, "sm_clock_mhz_mean", activity.sm_clock_mean_mhz);
+    add(measurement, "sm_clock_mhz_min", activity.sm_clock_min_mhz);
+    add(measurement, "memory_clock_mhz", activity.memory_clock_mean_mhz);
+    add(measurement, "power_w_mean", activity.power_mean_w);
+    add(measurement, "power_w_max", activity.power_max_w);
+    add(measurement, "power_limit_w", activity.power_limit_w);
+    add(measurement, "temperature_c_max", activity.temperature_max_c);
+    add(measurement, "power_capped_fraction", activity.power_capped_fraction);
+    if (!activity.reasons) return;
+    measurement["throttle_reasons"] = activity.reasons_text();
+    measurement["throttled"] = activity.throttled();
+}
+
+void add_device(json::object& measurement, torch::Device device) {
+    if (device.is_cuda()) {
+        const cuda::Properties properties = cuda::properties();
+        measurement["device"] = "cuda";
+        measurement["device_name"] = properties.name;
+        measurement["compute_capability"] = properties.compute_capability;
+        measurement["sm_count"] = properties.sm_count;
+        measurement["sm_clock_max_mhz"] = properties.sm_clock_max_mhz;
+        measurement["cuda_runtime"] = properties.runtime;
+        const std::string settings = host::allocator_settings();
+        if (!settings.empty()) measurement["allocator_settings"] = settings;
+    } else {
+        measurement["device"] = "cpu";
+        measurement["device_name"] = host::cpu_name();
+    }
+}
+
+/// What else the host does, and what slows the program down.
+void add_host(json::object& measurement) {
+    measurement["cpus"] = host::cpu_count();
+    measurement["num_threads"] = at::get_num_threads();
+    add(measurement, "load_average", host::load_average());
+    if (is_debug_build()) measurement["debug_build"] = true;
+    if (host::is_launch_blocking()) measurement["launch_blocking"] = true;
 }
 
 /// The cell itself. `phase` and `running` are kept up to date for whoever catches what it throws.
 json::object measure(const Cell& cell, torch::Device device, std::string_view& phase,
                      RunningPart& running, const std::function<void(std::string_view)>& on_phase) {
     const auto start = Clock::now();
-    json::object measurement{{"num_params", num_params(model_config(cell))},
-                             {"device", device.is_cuda() ? "cuda" : "cpu"}};
+    json::object measurement{{"num_params", num_params(model_config(cell))}};
+    add_host(measurement);  // as it was before this cell
     if (device.is_cuda()) {
         cuda::initialize();
         if (cell.gpu_memory_limit.bytes != 0) cuda::limit_memory(cell.gpu_memory_limit.bytes);
     }
-    measurement["device_name"] = device.is_cuda() ? cuda::device_name() : host::cpu_name();
+    add_device(measurement, device);
     measurement["context_ms"] = ms_since(start);
 
     const auto build_start = Clock::now();
     seed(device, cell.seed);
-    const Transformer model = create_model(model_config(cell), cell.context_length, device);
+    const Transformer model = create_model(
+        model_config(cell), cell.context_length, device,
+        {.kernels = cell.kernels, .activation_checkpointing = cell.activation_checkpointing});
     const torch::Tensor ids =
         generate_random_batch(cell.batch_size, cell.context_length, cell.vocab_size, device);
     if (device.is_cuda()) cuda::synchronize();
     measurement["build_ms"] = ms_since(build_start);
-    measurement["model_bytes"] = bytes_of(model);
 
-    reset_peak_memory(device);
+    std::optional<GpuMonitor> monitor;
+    GpuActivity activity;
+    Instruments instruments{.passes = cell.passes};
+    if (device.is_cuda()) {
+        monitor.emplace(cuda::properties().uuid);
+        instruments.measure_begins = [&] { monitor->start(); };
+        instruments.measure_ended = [&] { activity = monitor->stop(); };
+        instruments.energy_j = [&] { return monitor->energy_j(); };
+    } else {
+        host::reset_peak_resident();
+    }
     const auto enter = [&](std::string_view name) {
         phase = name;
         on_phase(name);
     };
+    Observations seen;
     const BenchmarkResult result = benchmark(model, ids, cell.pass_type,
                                              {.warmup_steps = cell.warmup_steps,
                                               .measure_steps = cell.measure_steps,
                                               .sync = cell.sync,
+                                              .cuda_graph = cell.cuda_graph,
                                               .precision = cell.precision,
                                               .on_phase = enter},
-                                             running);
-    enter("memory");
-    for (const auto& entry : peak_memory(device)) measurement.insert(entry);
-    if (!std::isfinite(result.loss)) throw InvalidResult("loss is not finite");
-    measurement["loss"] = result.loss;
-    measurement["warmup_ms"] = array_of(result.warmup_ms);
-    measurement["samples_ms"] = array_of(result.samples_ms);
-    measurement["phases_ms"] = object_of(result.phases_ms);
+                                             instruments, running, seen);
+    measurement["loss"] = std::isfinite(result.loss) ? json::value(result.loss) : nullptr;
+    add_series(measurement, result);
+    add_memory(measurement, seen);
+    add_passes(measurement, seen);
+    if (cell.cuda_graph) measurement["capture_ms"] = seen.capture_ms;
+    add_activity(measurement, activity);
+    if (monitor) add(measurement, "other_gpu_processes", monitor->other_processes());
     measurement["total_ms"] = ms_since(start);
     return measurement;
 }
@@ -149,9 +235,8 @@ std::string CellResult::line(std::string_view nonce) const {
 std::string unsupported_reason(const Cell& cell) {
     if (!cell.custom.empty()) return "unknown axis " + cell.custom.begin()->first;
     if (auto reason = invalid_reason(model_config(cell)); !reason.empty()) return reason;
-    if (cell.kernels == Kernels::fused) return "kernels = fused is not available yet";
-    if (cell.cuda_graph) return "cuda_graph = on is not available yet";
-    if (cell.activation_checkpointing) return "activation_checkpointing = on is not available yet";
+    if (cell.activation_checkpointing && cell.pass_type == PassType::forward)
+        return "activation_checkpointing needs a backward pass; pass_type = forward keeps nothing";
     return {};
 }
 
@@ -173,10 +258,16 @@ CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)
         const torch::Device device = device_of(cell);
         on_cuda = device.is_cuda();
         result.measurement = measure(cell, device, phase, running, on_phase);
+        Verdict verdict = judge(cell, result.measurement);
+        result.flags = std::move(verdict.flags);
+        if (!verdict.invalid_reason.empty()) {
+            // The samples are kept: whoever looks for the cause needs them.
+            fail(Status::invalid_result, {{"phase", "measure"},
+                                          {"message", verdict.invalid_reason},
+                                          {"samples_ms", result.measurement.at("samples_ms")}});
+        }
     } catch (const Unsupported& problem) {
         fail(Status::unsupported, {{"phase", where()}, {"message", problem.what()}});
-    } catch (const InvalidResult& problem) {
-        fail(Status::invalid_result, {{"phase", where()}, {"message", problem.what()}});
     } catch (...) {
         Failure failure = describe_failure(std::current_exception(), where(), on_cuda);
         fail(failure.status, std::move(failure.error));

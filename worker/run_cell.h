@@ -25,8 +25,8 @@ struct CellResult {
 /// Measures one cell: builds its model on its device, times its steps, reads the memory they took.
 /// Never throws for what befalls the cell. Whatever it switched or took is put back or freed, so
 /// that cells can follow each other; only after Status::crash the process is of no more use.
-/// `on_phase` hears build, warmup, measure and memory as they begin, and signs of life between
-/// steps.
+/// `on_phase` hears build, capture, warmup, measure and the extra passes as they begin, and signs
+/// of life between steps.
 CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)>& on_phase);
 
 /// Why this worker cannot run such a cell, or empty. Does not look at the machine.

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/cross_entropy_loss.h>
 
+#include <algorithm>
 #include <array>
 #include <cassert>
 #include <utility>
@@ -53,6 +54,38 @@ void Step::run(std::size_t part) {
         loss_.backward();
     else
         optimizer_.step();
+}
+
+void Step::rehearse() {
+    for (std::size_t part = 0; part < std::min<std::size_t>(parts().size(), 2); ++part) run(part);
+    if (pass_type_ == PassType::train_step) optimizer_.prepare();
+    prepare();
+}
+
+std::vector<torch::Tensor> Step::parameters() const {
+    std::vector<torch::Tensor> all = parameters_;
+    for (const torch::Tensor& buffer : model_->buffers()) all.push_back(buffer);
+    return all;
+}
+
+std::vector<torch::Tensor> Step::inputs() const {
+    return targets_.defined() ? std::vector{ids_, targets_} : std::vector{ids_};
+}
+
+std::vector<torch::Tensor> Step::optimizer_state() const { return optimizer_.state(); }
+
+std::vector<torch::Tensor> Step::gradients() const {
+    std::vector<torch::Tensor> all;
+    for (const torch::Tensor& parameter : parameters_)
+        if (parameter.grad().defined()) all.push_back(parameter.grad());
+    return all;
+}
+
+std::vector<torch::Tensor> Step::outputs() const {
+    std::vector<torch::Tensor> all;
+    for (const torch::Tensor& output : {logits_, loss_})
+        if (output.defined()) all.push_back(output);
+    return all;
 }
 
 void Step::forward() {

@@ -32,6 +32,18 @@ class Step {
     /// Runs one part by its place in `parts()`.
     void run(std::size_t part);
 
+    /// Does what a first step does beside its result, so that a graph can capture the next: loads
+    /// kernels, makes the optimizer's state. Changes no parameter; drops its gradients.
+    void rehearse();
+
+    /// The memory that a step holds: parameters and buffers, the batch, the optimizer's state, and
+    /// behind a step its gradients and results.
+    std::vector<torch::Tensor> parameters() const;
+    std::vector<torch::Tensor> inputs() const;
+    std::vector<torch::Tensor> optimizer_state() const;
+    std::vector<torch::Tensor> gradients() const;
+    std::vector<torch::Tensor> outputs() const;
+
     /// Of the last step: the mean cross entropy of a train_step, else the sum of the logits.
     double loss() const;
 

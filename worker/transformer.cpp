@@ -1,3 +1,4 @@
+#include <ATen/autocast_mode.h>
 #include <isosweep/transformer.h>
 #include <torch/csrc/autograd/generated/variable_factories.h>
 
@@ -5,6 +6,11 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+
+#include "checkpoint.h"
+#include "fused.h"
+#include "precision.h"
+#include "weights.h"
 
 namespace isosweep {
 namespace {
@@ -17,24 +23,8 @@ struct Positions {
     torch::Tensor cosines;      ///< [sequence, head size / 2]
     torch::Tensor sines;        ///< likewise
     torch::Tensor future_mask;  ///< [sequence, sequence]
+    torch::Tensor rotation;     ///< [sequence, head size / 2], cos + i sin; for fused kernels
 };
-
-/// A tensor of normal numbers cut at three standard deviations, made where it will stay: the
-/// inverse of the normal distribution, applied in place to uniform numbers.
-torch::Tensor truncated_normal(at::IntArrayRef sizes, double sigma, torch::Device device) {
-    const torch::NoGradGuard no_grad;
-    const double edge = std::erf(3.0 / std::sqrt(2.0));
-    return torch::empty(sizes, torch::dtype(torch::kFloat).device(device))
-        .uniform_(-edge, edge)
-        .erfinv_()
-        .mul_(sigma * std::sqrt(2.0))
-        .clamp_(-3.0 * sigma, 3.0 * sigma);
-}
-
-/// The weight of a linear layer without bias, [out, in].
-torch::Tensor linear_weight(std::int64_t in, std::int64_t out, torch::Device device) {
-    return truncated_normal({out, in}, std::sqrt(2.0 / static_cast<double>(in + out)), device);
-}
 
 torch::Tensor norm_weight(std::int64_t size, torch::Device device) {
     return torch::ones({size}, torch::dtype(torch::kFloat).device(device));
@@ -77,12 +67,14 @@ torch::Tensor rotate(const torch::Tensor& x, const Positions& positions) {
 /// Causal multi-head self-attention.
 class Attention : public torch::nn::Module {
   public:
-    Attention(const ModelConfig& config, torch::Device device) : num_heads_(config.num_heads) {
-        const auto weight = [&] { return linear_weight(config.d_model, config.d_model, device); };
-        q_ = register_weight(*this, "q_proj", weight());
-        k_ = register_weight(*this, "k_proj", weight());
-        v_ = register_weight(*this, "v_proj", weight());
-        output_ = register_weight(*this, "output_proj", weight());
+    Attention(const ModelConfig& config, LinearWeights& weights) : num_heads_(config.num_heads) {
+        const std::int64_t d = config.d_model;
+        const auto inputs = weights.allocate({d, d, d}, d);
+        q_ = register_weight(*this, "q_proj", draw_linear(inputs[0]));
+        k_ = register_weight(*this, "k_proj", draw_linear(inputs[1]));
+        v_ = register_weight(*this, "v_proj", draw_linear(inputs[2]));
+        output_ =
+            register_weight(*this, "output_proj", draw_linear(weights.allocate({d}, d).front()));
     }
 
     /// [batch, sequence, d_model] to the same shape.
@@ -98,6 +90,17 @@ class Attention : public torch::nn::Module {
         return torch::linear(mixed.transpose(1, 2).flatten(2), output_);
     }
 
+    /// The same by fused kernels, added to the residual: x is normed, both are fp32, `block` holds
+    /// the model's weights in the type of the products.
+    torch::Tensor add_fused(const torch::Tensor& residual, const torch::Tensor& x,
+                            const torch::Tensor& block, const Positions& positions) const {
+        const std::int64_t d = q_.size(0);
+        const fused::Heads heads = fused::project_heads(x, {merged(block, q_, 3 * d), q_, k_, v_},
+                                                        positions.rotation, num_heads_);
+        return fused::add_linear(residual, fused::attend(heads),
+                                 {merged(block, output_, d), output_});
+    }
+
   private:
     /// [batch, sequence, d_model] to [batch, heads, sequence, head size].
     torch::Tensor heads_of(const torch::Tensor& x, const torch::Tensor& weight) const {
@@ -111,14 +114,23 @@ class Attention : public torch::nn::Module {
 /// The feed-forward layer: w2(silu(w1 x) * w3 x).
 class SwiGlu : public torch::nn::Module {
   public:
-    SwiGlu(const ModelConfig& config, torch::Device device) {
-        w1_ = register_weight(*this, "w1", linear_weight(config.d_model, config.d_ff, device));
-        w2_ = register_weight(*this, "w2", linear_weight(config.d_ff, config.d_model, device));
-        w3_ = register_weight(*this, "w3", linear_weight(config.d_model, config.d_ff, device));
+    SwiGlu(const ModelConfig& config, LinearWeights& weights) {
+        const auto inputs = weights.allocate({config.d_ff, config.d_ff}, config.d_model);
+        const auto output = weights.allocate({config.d_model}, config.d_ff).front();
+        w1_ = register_weight(*this, "w1", draw_linear(inputs[0]));
+        w2_ = register_weight(*this, "w2", draw_linear(output));
+        w3_ = register_weight(*this, "w3", draw_linear(inputs[1]));
     }
 
     torch::Tensor forward(const torch::Tensor& x) const {
         return torch::linear(torch::silu(torch::linear(x, w1_)) * torch::linear(x, w3_), w2_);
+    }
+
+    /// The same by fused kernels, as `Attention::add_fused`.
+    torch::Tensor add_fused(const torch::Tensor& residual, const torch::Tensor& x,
+                            const torch::Tensor& block) const {
+        return fused::add_swiglu(residual, x, {merged(block, w1_, 2 * w1_.size(0)), w1_, w3_},
+                                 {merged(block, w2_, w2_.size(0)), w2_});
     }
 
   private:
@@ -132,14 +144,23 @@ ModelConfig checked(const ModelConfig& config, std::int64_t context_length) {
     return config;
 }
 
+/// The elements of all linear layers, as `LinearWeights` counts them.
+std::int64_t linear_elements(const ModelConfig& config) {
+    const std::int64_t d = config.d_model;
+    const auto padded = LinearWeights::padded;
+    return config.num_layers * (padded(3 * d, d) + padded(d, d) + padded(2 * config.d_ff, d) +
+                                padded(d, config.d_ff)) +
+           padded(config.vocab_size, d);
+}
+
 }  // namespace
 
 /// One pre-norm block: attention, then the feed-forward layer, each added to the residual stream.
 class TransformerBlock : public torch::nn::Module {
   public:
-    TransformerBlock(const ModelConfig& config, torch::Device device)
-        : attention_(std::make_shared<Attention>(config, device)),
-          feed_forward_(std::make_shared<SwiGlu>(config, device)) {
+    TransformerBlock(const ModelConfig& config, LinearWeights& weights, torch::Device device)
+        : attention_(std::make_shared<Attention>(config, weights)),
+          feed_forward_(std::make_shared<SwiGlu>(config, weights)) {
         register_module("attn", attention_);
         register_module("ffn", feed_forward_);
         norm1_ = register_weight(*this, "ln1", norm_weight(config.d_model, device));
@@ -151,6 +172,15 @@ class TransformerBlock : public torch::nn::Module {
         return y + feed_forward_->forward(rms_norm(y, norm2_));
     }
 
+    /// The same by fused kernels; x is fp32, `block` holds the model's weights in the type of the
+    /// products.
+    torch::Tensor forward_fused(const torch::Tensor& x, const torch::Tensor& block,
+                                const Positions& positions) const {
+        const torch::Tensor y =
+            attention_->add_fused(x, fused::rms_norm(x, norm1_, norm_epsilon), block, positions);
+        return feed_forward_->add_fused(y, fused::rms_norm(y, norm2_, norm_epsilon), block);
+    }
+
   private:
     std::shared_ptr<Attention> attention_;
     std::shared_ptr<SwiGlu> feed_forward_;
@@ -158,28 +188,39 @@ class TransformerBlock : public torch::nn::Module {
 };
 
 TransformerImpl::TransformerImpl(const ModelConfig& config, std::int64_t context_length,
-                                 torch::Device device)
+                                 torch::Device device, const ModelOptions& options)
     : torch::nn::Module("Transformer"),
       config_(checked(config, context_length)),
-      context_length_(context_length) {
-    embedding_ = register_weight(*this, "token_embeddings",
-                                 truncated_normal({config.vocab_size, config.d_model}, 1, device));
+      context_length_(context_length),
+      options_(options) {
+    const bool fused = options.kernels == Kernels::fused;
+    const std::int64_t d = config.d_model;
+    LinearWeights weights =
+        fused ? LinearWeights(device, linear_elements(config)) : LinearWeights(device);
+    const auto fp32 = torch::dtype(torch::kFloat).device(device);
+    embedding_ =
+        register_weight(*this, "token_embeddings",
+                        draw_truncated_normal(torch::empty({config.vocab_size, d}, fp32), 1));
     const auto layers = std::make_shared<torch::nn::Module>("layers");
     register_module("layers", layers);
     for (std::int64_t i = 0; i < config.num_layers; ++i)
         blocks_.push_back(layers->register_module(
-            std::to_string(i), std::make_shared<TransformerBlock>(config, device)));
-    norm_ = register_weight(*this, "ln_final", norm_weight(config.d_model, device));
-    projection_ =
-        register_weight(*this, "lm_head", linear_weight(config.d_model, config.vocab_size, device));
+            std::to_string(i), std::make_shared<TransformerBlock>(config, weights, device)));
+    norm_ = register_weight(*this, "ln_final", norm_weight(d, device));
+    projection_ = register_weight(*this, "lm_head",
+                                  draw_linear(weights.allocate({config.vocab_size}, d).front()));
+    linear_weights_ = weights.block();
 
     // The same for all layers, so made once; fp32 whatever the precision, as the course's are.
-    const auto fp32 = torch::dtype(torch::kFloat).device(device);
-    const std::int64_t head_size = config.d_model / config.num_heads;
+    const std::int64_t head_size = d / config.num_heads;
     const torch::Tensor exponents =
         torch::arange(0, head_size, 2, fp32) / static_cast<double>(head_size);
     const torch::Tensor angles =
         torch::outer(torch::arange(context_length, fp32), torch::pow(rotary_theta, -exponents));
+    if (fused) {
+        rotation_ = register_buffer("rotary", torch::complex(angles.cos(), angles.sin()));
+        return;
+    }
     cosines_ = register_buffer("rotary_cosines", angles.cos());
     sines_ = register_buffer("rotary_sines", angles.sin());
     const torch::Tensor at = torch::arange(context_length, torch::device(device));
@@ -190,16 +231,58 @@ torch::Tensor TransformerImpl::forward(const torch::Tensor& ids) {
     const std::int64_t sequence = ids.size(-1);
     TORCH_CHECK(sequence <= context_length_, "a sequence of ", sequence,
                 " tokens is longer than the model's context of ", context_length_);
-    const Positions positions{cosines_.narrow(0, 0, sequence), sines_.narrow(0, 0, sequence),
-                              future_mask_.narrow(0, 0, sequence).narrow(1, 0, sequence)};
-    torch::Tensor x = embedding_.index({ids});
-    for (const auto& block : blocks_) x = block->forward(x, positions);
+    return options_.kernels == Kernels::fused ? forward_fused(ids) : forward_reference(ids);
+}
+
+torch::Tensor TransformerImpl::run_blocks(
+    torch::Tensor x,
+    const std::function<torch::Tensor(const TransformerBlock&, const torch::Tensor&)>& run) const {
+    for (const auto& block : blocks_) {
+        const auto part = [block, run](const torch::Tensor& in) { return run(*block, in); };
+        x = options_.activation_checkpointing ? checkpoint(part, x) : part(x);
+    }
+    return x;
+}
+
+torch::Tensor TransformerImpl::forward_reference(const torch::Tensor& ids) const {
+    const std::int64_t sequence = ids.size(-1);
+    const Positions positions{cosines_.narrow(0, 0, sequence),
+                              sines_.narrow(0, 0, sequence),
+                              future_mask_.narrow(0, 0, sequence).narrow(1, 0, sequence),
+                              {}};
+    const torch::Tensor x =
+        run_blocks(embedding_.index({ids}),
+                   [positions](const TransformerBlock& block, const torch::Tensor& in) {
+                       return block.forward(in, positions);
+                   });
     return torch::linear(rms_norm(x, norm_), projection_);
 }
 
+torch::Tensor TransformerImpl::forward_fused(const torch::Tensor& ids) const {
+    const c10::DeviceType device = ids.device().type();
+    const c10::ScalarType type = at::autocast::is_autocast_enabled(device)
+                                     ? at::autocast::get_autocast_dtype(device)
+                                     : torch::kFloat;
+    // The types are chosen here, operation by operation.
+    const Autocast none(device, Precision::fp32);
+    torch::Tensor weights;
+    {
+        const torch::NoGradGuard no_grad;
+        weights = linear_weights_.to(type);
+    }
+    const Positions positions{{}, {}, {}, rotation_.narrow(0, 0, ids.size(-1))};
+    const torch::Tensor x =
+        run_blocks(torch::embedding(embedding_, ids),
+                   [positions, weights](const TransformerBlock& block, const torch::Tensor& in) {
+                       return block.forward_fused(in, weights, positions);
+                   });
+    return fused::linear(fused::rms_norm(x, norm_, norm_epsilon),
+                         {merged(weights, projection_, config_.vocab_size), projection_});
+}
+
 Transformer create_model(const ModelConfig& config, std::int64_t context_length,
-                         torch::Device device) {
-    return Transformer(config, context_length, device);
+                         torch::Device device, const ModelOptions& options) {
+    return Transformer(config, context_length, device, options);
 }
 
 }  // namespace isosweep

@@ -82,7 +82,7 @@ struct Golden {
     torch::Tensor target;
 };
 
-Golden load(const std::string& name) {
+Golden load(const std::string& name, Kernels kernels) {
     Golden golden{.file = read_golden(name), .config = {}, .input = {}, .target = {}};
     const json::object& config = golden.file.at("config").as_object();
     golden.config = {.d_model = config.at("d_model").as_int64(),
@@ -90,7 +90,8 @@ Golden load(const std::string& name) {
                      .num_layers = config.at("num_layers").as_int64(),
                      .num_heads = config.at("num_heads").as_int64(),
                      .vocab_size = config.at("vocab_size").as_int64()};
-    golden.model = create_model(golden.config, config.at("context_length").as_int64(), torch::kCPU);
+    golden.model = create_model(golden.config, config.at("context_length").as_int64(), torch::kCPU,
+                                {.kernels = kernels});
     fill(golden.model);
     golden.input = ids_of(golden.file.at("input"));
     golden.target = ids_of(golden.file.at("target"));
@@ -98,7 +99,17 @@ Golden load(const std::string& name) {
 }
 
 constexpr double tolerance = 1e-4;
-constexpr const char* golden_files[] = {"transformer_a.json", "transformer_b.json"};
+
+/// Calls `check` with each golden model by each kind of kernels.
+template <class Check>
+void for_each_golden(const Check& check) {
+    for (const std::string name : {"transformer_a.json", "transformer_b.json"})
+        for (const Kernels kernels : {Kernels::reference, Kernels::fused}) {
+            CAPTURE(name);
+            CAPTURE(to_text(kernels));
+            check(load(name, kernels));
+        }
+}
 
 /// Runs forward and backward of `pass_type` and compares every parameter's gradient.
 void check_gradients(const Golden& golden, PassType pass_type, std::string_view key) {
@@ -127,36 +138,30 @@ void check_gradients(const Golden& golden, PassType pass_type, std::string_view 
 }
 
 TEST_CASE("the logits are the course's") {
-    for (const std::string name : golden_files) {
-        CAPTURE(name);
-        Golden golden = load(name);
+    for_each_golden([](Golden golden) {
         CHECK(num_params(golden.config) == golden.file.at("num_params").as_int64());
         const torch::Tensor logits = golden.model->forward(golden.input);
         const double difference =
             relative_difference(numbers(logits), numbers(golden.file.at("logits")));
         MESSAGE("worst difference ", difference);
         CHECK(difference < tolerance);
-    }
+    });
 }
 
 TEST_CASE("the gradients of the logits' sum are the course's") {
-    for (const std::string name : golden_files) {
-        CAPTURE(name);
-        check_gradients(load(name), PassType::forward_backward, "grads_of_sum_logits");
-    }
+    for_each_golden([](const Golden& golden) {
+        check_gradients(golden, PassType::forward_backward, "grads_of_sum_logits");
+    });
 }
 
 TEST_CASE("the gradients of the cross entropy are the course's") {
-    for (const std::string name : golden_files) {
-        CAPTURE(name);
-        check_gradients(load(name), PassType::train_step, "grads_of_cross_entropy");
-    }
+    for_each_golden([](const Golden& golden) {
+        check_gradients(golden, PassType::train_step, "grads_of_cross_entropy");
+    });
 }
 
 TEST_CASE("six steps of AdamW have the course's losses") {
-    for (const std::string name : golden_files) {
-        CAPTURE(name);
-        const Golden golden = load(name);
+    for_each_golden([](const Golden& golden) {
         Step step(golden.model, golden.input, golden.target, PassType::train_step, Precision::fp32);
         std::vector<double> losses;
         for (int i = 0; i < 6; ++i) {
@@ -167,7 +172,7 @@ TEST_CASE("six steps of AdamW have the course's losses") {
         const double difference = relative_difference(losses, numbers(golden.file.at("losses")));
         MESSAGE("worst difference ", difference);
         CHECK(difference < tolerance);
-    }
+    });
 }
 
 }  // namespace

@@ -97,7 +97,6 @@ TEST_CASE("--serve says hello, tells its phases, answers what the request asked 
           "phase abc build\n"
           "phase abc warmup\n"
           "phase abc measure\n"
-          "phase abc memory\n"
           "result abc ok\n");
 
     const auto lines = run.out_lines();
@@ -125,8 +124,8 @@ TEST_CASE("--serve answers all it has read, each request by itself") {
     axis["flavour"] = "mint";
     json::object text = tiny_cell();
     text["context_length"] = "8";
-    json::object fused = tiny_cell();
-    fused["kernels"] = "fused";
+    json::object graphed = tiny_cell();
+    graphed["cuda_graph"] = "on";
     json::object nameless = tiny_cell();
     nameless["model_size"] = "mine";
     json::object named = nameless;
@@ -136,7 +135,7 @@ TEST_CASE("--serve answers all it has read, each request by itself") {
     std::string last = request("6", tiny_cell());
     last.pop_back();  // its '\n'
     const ProgramRun run = run_worker(
-        {"--serve"}, request("1", axis) + request("2", text) + "\n" + request("3", fused) +
+        {"--serve"}, request("1", axis) + request("2", text) + "\n" + request("3", graphed) +
                          request("4", nameless) + request("5", named) + last);
     CHECK(run.exit_code == 0);
     std::string results;
@@ -145,7 +144,7 @@ TEST_CASE("--serve answers all it has read, each request by itself") {
     CHECK(results ==
           "result 1 unsupported: unknown axis flavour\n"
           "result 2 error: context_length = \"8\": expected an integer\n"
-          "result 3 unsupported: kernels = fused is not available yet\n"
+          "result 3 unsupported: cuda_graph needs a CUDA device\n"
           "result 4 error: model_size = mine: not known here, and the request has no d_model\n"
           "result 5 ok\n"
           "result 6 ok\n");
@@ -220,9 +219,9 @@ TEST_CASE("by hand: a failed cell is exit 1 with the reason in one line") {
     CHECK(run.out == "");
     CHECK(run.err ==
           "isosweep-worker: unsupported in build: precision = tf32 needs a CUDA device\n");
-    run = run_worker(tiny_with({"--kernels", "fused", "--json"}));
+    run = run_worker(tiny_with({"--cuda-graph", "on", "--json"}));
     CHECK(run.exit_code == 1);
-    CHECK(gist(run.out) == "result  unsupported: kernels = fused is not available yet");
+    CHECK(gist(run.out) == "result  unsupported: cuda_graph needs a CUDA device");
 }
 
 TEST_CASE("by hand: wrong usage is exit 2") {

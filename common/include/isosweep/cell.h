@@ -8,6 +8,7 @@
 #include <concepts>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <string>
 #include <string_view>
@@ -51,7 +52,7 @@ struct OptionalBytes {
 
 /// A number of steps, or "auto": as many as a rule asks for (docs/BENCHMARKING.md).
 struct StepCount {
-    static constexpr std::int64_t automatic = -1;
+    static constexpr std::int64_t automatic = std::numeric_limits<std::int64_t>::min();
     std::int64_t steps = automatic;
 
     constexpr StepCount() = default;

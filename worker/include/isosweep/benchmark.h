@@ -1,10 +1,12 @@
 #pragma once
 
 #include <isosweep/cell.h>
+#include <isosweep/stopping.h>
 #include <isosweep/transformer.h>
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -22,9 +24,10 @@
 namespace isosweep {
 
 struct BenchmarkOptions {
-    StepCount warmup_steps = 5;    ///< >= 0; timed and kept apart
-    StepCount measure_steps = 10;  ///< >= 1
+    StepCount warmup_steps = 5;    ///< >= 0; timed and kept apart; default-made: until steady
+    StepCount measure_steps = 10;  ///< >= 1; default-made: until the median is known to 1 %
     bool sync = true;  ///< synchronise the device around each step; off shows what goes wrong then
+    bool cuda_graph = false;  ///< capture the step once, before warming up, and replay it
     Precision precision = Precision::fp32;
     /// Called with "warmup" and "measure" when these begin, and again between steps at most once a
     /// second as a sign of life; never while a step is timed.
@@ -32,7 +35,8 @@ struct BenchmarkOptions {
 };
 
 /// Milliseconds that the parts of each measured step took, by CUDA events on a GPU and by the
-/// host's clock on a CPU. A part that the pass does not have is empty.
+/// host's clock on a CPU. A part that the pass does not have is empty; all are where the steps of a
+/// CUDA graph are not synchronised.
 struct PhaseTimes {
     std::vector<double> forward;
     std::vector<double> backward;
@@ -44,10 +48,19 @@ struct BenchmarkResult {
     std::vector<double> warmup_ms;   ///< one per warm-up step
     std::vector<double> samples_ms;  ///< one per measured step
     PhaseTimes phases_ms;            ///< within `samples_ms`
+    // Of each measured step, in milliseconds:
+    std::vector<double> enqueue_ms;  ///< until the host had enqueued it
+    std::vector<double> drain_ms;    ///< from there until the device had done it; with sync alone
+    std::vector<double> gpu_ms;      ///< on the GPU's own time line, by events
+    std::vector<double> cpu_ms;      ///< of all cores of a CPU that it ran on
     double mean_ms = 0;              ///< of `samples_ms`
     double std_ms = 0;               ///< likewise, of the population
-    double loss =
-        0;  ///< of the last step: the sum of the logits; of a train step its cross entropy
+    /// Of the last step: the sum of the logits; of a train step its cross entropy.
+    double loss = 0;
+    /// Whether warming up ended because steps had become steady; absent for a fixed number.
+    std::optional<bool> warmup_steady;
+    /// Why measuring ended; absent for a fixed number.
+    std::optional<StopReason> stop_reason;
 };
 
 /// Random token ids [batch_size, context_length] (int64, below `vocab_size`), from the default

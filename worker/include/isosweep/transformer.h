@@ -1,11 +1,13 @@
 #pragma once
 
+#include <isosweep/cell.h>
 #include <isosweep/model_config.h>
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -13,14 +15,24 @@ namespace isosweep {
 
 class TransformerBlock;
 
-/// The decoder-only Transformer of the course (CS336), operation by operation as the course writes
-/// it: pre-norm RMSNorm, causal attention with rotary positions, SwiGLU, no biases, an output
-/// projection that is not tied to the embedding. Parameters carry the course's names.
+/// How a model computes what it computes.
+struct ModelOptions {
+    /// reference: operation by operation as the course writes it. fused: the same function by
+    /// LibTorch's fused operations, merged projections and one cast of all weights.
+    Kernels kernels = Kernels::reference;
+    /// Whether a backward pass runs each block again instead of keeping what happened in it.
+    bool activation_checkpointing = false;
+};
+
+/// The decoder-only Transformer of the course (CS336): pre-norm RMSNorm, causal attention with
+/// rotary positions, SwiGLU, no biases, an output projection that is not tied to the embedding.
+/// Parameters carry the course's names; the same seed gives the same ones with all options.
 class TransformerImpl : public torch::nn::Module {
   public:
     /// Builds the weights in place on `device`, in fp32, drawn from that device's default
     /// generator. \throws std::invalid_argument where no such model can be
-    TransformerImpl(const ModelConfig& config, std::int64_t context_length, torch::Device device);
+    TransformerImpl(const ModelConfig& config, std::int64_t context_length, torch::Device device,
+                    const ModelOptions& options = {});
 
     /// Token ids [batch, sequence] (int64, sequence at most `context_length()`) to logits
     /// [batch, sequence, vocab_size].
@@ -30,12 +42,22 @@ class TransformerImpl : public torch::nn::Module {
     std::int64_t context_length() const { return context_length_; }
 
   private:
+    torch::Tensor forward_reference(const torch::Tensor& ids) const;
+    torch::Tensor forward_fused(const torch::Tensor& ids) const;
+    torch::Tensor run_blocks(torch::Tensor x,
+                             const std::function<torch::Tensor(const TransformerBlock&,
+                                                               const torch::Tensor&)>& run) const;
+
     ModelConfig config_;
     std::int64_t context_length_;
+    ModelOptions options_;
     torch::Tensor embedding_;  ///< [vocab_size, d_model]
     std::vector<std::shared_ptr<TransformerBlock>> blocks_;
-    torch::Tensor norm_;         ///< [d_model]
-    torch::Tensor projection_;   ///< [vocab_size, d_model]
+    torch::Tensor norm_;            ///< [d_model]
+    torch::Tensor projection_;      ///< [vocab_size, d_model]
+    torch::Tensor linear_weights_;  ///< all weights of linear layers as one; fused alone
+    torch::Tensor rotation_;        ///< [context_length, head size / 2], cos + i sin; fused alone
+    // The reference alone:
     torch::Tensor cosines_;      ///< [context_length, head size / 2], fp32
     torch::Tensor sines_;        ///< likewise
     torch::Tensor future_mask_;  ///< [context_length, context_length], true where key > query
@@ -47,6 +69,6 @@ TORCH_MODULE(Transformer);
 /// A model of these dimensions for sequences of up to `context_length` tokens, built directly on
 /// `device`. Seed with torch::manual_seed. \throws std::invalid_argument where no such model can be
 Transformer create_model(const ModelConfig& config, std::int64_t context_length,
-                         torch::Device device);
+                         torch::Device device, const ModelOptions& options = {});
 
 }  // namespace isosweep
