@@ -89,7 +89,8 @@ void set_scalars(Table& table, const json::object& object, const Cell& cell) {
 std::optional<double> attainable_tflops(const Journal& journal, const Attempt* attempt,
                                         const Cell& cell) {
     const WorkerRecord* const worker = attempt ? journal.worker(attempt->token) : nullptr;
-    return worker ? journal.attainable_tflops(worker->gpu_uuid, cell.precision) : std::nullopt;
+    if (!worker || cell.device != Device::cuda) return std::nullopt;
+    return journal.attainable_tflops(worker->gpu_uuid, cell.precision);
 }
 
 /// The columns that a view puts first.

@@ -186,3 +186,27 @@ TEST_CASE("an attempt that another process left open is an interruption") {
     CHECK(status(sample.journal) == "not_run");  // it is running
     CHECK(status(Journal::read(sample.folder / "j")) == "interrupted");
 }
+
+TEST_CASE("a row has the attainable speed of its GPU and precision, and its command by hand") {
+    Sample sample;
+    Setting setting;
+    setting.device = "cuda";
+    sample.journal.write_header(setting);
+    sample.journal.write_worker({"", 1, 1, 0, "GPU-1"});
+    sample.journal.write_probe({"GPU-1", "NVIDIA H200", Precision::bf16, 700, {}});
+    Cell cell;
+    Outcome outcome = ok({10.0, 10.0});
+    outcome.measurement["num_params"] = num_params(model_config(cell));
+    sample.add(cell, outcome);
+    cell.precision = Precision::bf16;
+    sample.add(cell, outcome);
+    const Table table = sample.view(View::cells);
+    CHECK(is_empty(table.at(0, "attainable_tflops")));
+    CHECK(std::get<double>(table.at(1, "attainable_tflops")) == 700);
+    CHECK(std::get<double>(table.at(1, "mfu_attainable_percent")) > 0);
+    CHECK(std::get<std::string>(table.at(1, "command")) ==
+          "isosweep-worker --model-size small --context-length 512 --batch-size 4 --pass-type "
+          "forward --precision bf16 --device cuda");
+    sample.journal.write_hello({{"torch", ""}});
+    CHECK(is_empty(sample.view(View::cells).at(1, "command")));
+}
