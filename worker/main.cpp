@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "device.h"
+#include "inspect.h"
 #include "options.h"
 #include "output.h"
 #include "report.h"
@@ -33,13 +34,16 @@ Cell with_a_device_that_is_here(Cell cell) {
 
 int run_by_hand(const Options& options, ResultOutput& output) {
     const Cell cell = with_a_device_that_is_here(options.cell);
-    const CellResult result = run_cell(cell, [](std::string_view) {});
+    const bool looks_inside = options.inspection.any();
+    const CellResult result =
+        looks_inside ? inspect(cell, options.inspection) : run_cell(cell, [](std::string_view) {});
     if (result.status != Status::ok)
         std::cerr << "isosweep-worker: " << failure_text(result.status, result.error) << "\n";
     if (options.json)
         output.write(result.line(""));
     else if (result.status == Status::ok)
-        output.write(report_text(cell, result.measurement));
+        output.write(looks_inside ? inspection_text(cell, result.measurement)
+                                  : report_text(cell, result.measurement));
     return result.status == Status::ok ? 0 : 1;
 }
 

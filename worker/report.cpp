@@ -4,6 +4,7 @@
 #include <isosweep/statistics.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <vector>
 
@@ -51,6 +52,42 @@ std::string memory_text(const json::object& measurement) {
     return join(parts, ", ");
 }
 
+std::string device_row(const json::object& measurement) {
+    return row("device", std::string(measurement.at("device_name").as_string()) + " (" +
+                             std::string(measurement.at("device").as_string()) + ")");
+}
+
+std::string program_row() {
+    return row("program", "isosweep-worker " + build_id() + ", LibTorch " TORCH_VERSION);
+}
+
+std::string right_aligned(const std::string& text, std::size_t width) {
+    return std::string(width - std::min(width, text.size()), ' ') + text;
+}
+
+std::string breakdown_text(const json::object& breakdown, bool on_gpu) {
+    const auto number = [&](std::string_view key) { return breakdown.at(key).to_number<double>(); };
+    const auto line = [](std::string_view label, const std::string& time,
+                         const std::string& percent, const std::string& count) {
+        return row(label,
+                   right_aligned(time, 10) + right_aligned(percent, 8) + right_aligned(count, 12));
+    };
+    const double step = number("step_ms");
+    std::string text = line("work", "ms", "%", on_gpu ? "kernels" : "operations");
+    for (const json::value& value : breakdown.at("groups").as_array()) {
+        const json::object& group = value.as_object();
+        const double time = group.at("ms").to_number<double>();
+        const auto count = group.at("count").as_int64();
+        text += line(group.at("group").as_string(), format_fixed(time, 3),
+                     format_fixed(100 * time / step, 1), count > 0 ? grouped(count) : "");
+    }
+    const double sum = number("sum_ms");
+    text += line("sum", format_fixed(sum, 3), format_fixed(100 * sum / step, 1), "");
+    text += line("step", format_fixed(step, 3), "100.0", "");
+    return text +
+           row("unprofiled step", right_aligned(format_fixed(number("unprofiled_step_ms"), 3), 10));
+}
+
 }  // namespace
 
 std::string report_text(const Cell& cell, const json::object& measurement) {
@@ -58,9 +95,8 @@ std::string report_text(const Cell& cell, const json::object& measurement) {
     const std::vector<double> warmup = numbers(measurement.at("warmup_ms"));
     const Statistics times = *summarize(samples);
     std::string text = describe(cell) + "\n";
-    text += row("device", std::string(measurement.at("device_name").as_string()) + " (" +
-                              std::string(measurement.at("device").as_string()) + ")");
-    text += row("program", "isosweep-worker " + build_id() + ", LibTorch " TORCH_VERSION);
+    text += device_row(measurement);
+    text += program_row();
     text += row("parameters", grouped(measurement.at("num_params").as_int64()));
     text += row("steps", std::to_string(samples.size()) + " measured after " +
                              std::to_string(warmup.size()) + " to warm up" +
@@ -77,6 +113,21 @@ std::string report_text(const Cell& cell, const json::object& measurement) {
             text += row(phase.key(), mean_and_deviation(*of_phase));
     if (!warmup.empty()) text += row("first step", ms(warmup.front()));
     text += row("peak memory", memory_text(measurement));
+    return text;
+}
+
+std::string inspection_text(const Cell& cell, const json::object& measurement) {
+    std::string text = describe(cell) + "\n" + device_row(measurement) + program_row();
+    const auto add = [&](std::string_view key, std::string_view label) {
+        if (const json::value* value = measurement.if_contains(key))
+            text += row(label, std::string(value->as_string()));
+    };
+    add("note", "looked at");
+    add("trace", "trace");
+    add("memory_snapshot", "memory snapshot");
+    add("profile", "profile");
+    if (const json::value* breakdown = measurement.if_contains("breakdown"))
+        text += breakdown_text(breakdown->as_object(), measurement.at("device") == "cuda");
     return text;
 }
 

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "region.h"
+
 namespace isosweep {
 namespace {
 
@@ -49,8 +51,14 @@ torch::Tensor register_weight(torch::nn::Module& parent, const char* name,
     return child->register_parameter("weight", weight);
 }
 
+torch::Tensor embed(const torch::Tensor& ids, const torch::Tensor& weight) {
+    const Region region("embedding");
+    return weight.index({ids});
+}
+
 /// Root-mean-square norm, computed in fp32 and cast back.
 torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight) {
+    const Region region("norm");
     torch::Tensor y = x.to(torch::kFloat);
     y = y * torch::rsqrt(y.pow(2).mean(-1, /*keepdim=*/true) + norm_epsilon);
     return (weight * y).to(x.scalar_type());
@@ -58,6 +66,7 @@ torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight) {
 
 /// Softmax over the last dimension, written out as the course does.
 torch::Tensor softmax(const torch::Tensor& x) {
+    const Region region("softmax");
     const torch::Tensor shifted = x - std::get<0>(x.max(-1, /*keepdim=*/true));
     const torch::Tensor exponentials = torch::exp(shifted);
     return exponentials / exponentials.sum(-1, /*keepdim=*/true);
@@ -66,12 +75,27 @@ torch::Tensor softmax(const torch::Tensor& x) {
 /// Rotates the neighbour pairs (0,1), (2,3), ... of the last dimension by their position's angles;
 /// the output holds all first halves, then all second halves.
 torch::Tensor rotate(const torch::Tensor& x, const Positions& positions) {
+    const Region region("rotary");
     const auto pairs = x.unflatten(-1, {-1, 2}).unbind(-1);
     const torch::Tensor& a = pairs[0];
     const torch::Tensor& b = pairs[1];
     return torch::cat(
         {positions.cosines * a - positions.sines * b, positions.sines * a + positions.cosines * b},
         -1);
+}
+
+/// Scaled products of queries and keys, without those of the future.
+torch::Tensor attention_scores(const torch::Tensor& q, const torch::Tensor& k,
+                               const torch::Tensor& future_mask) {
+    const Region region("attention scores");
+    const double scale = std::sqrt(static_cast<double>(q.size(-1)));
+    return (torch::matmul(q, k.transpose(-2, -1)) / scale)
+        .masked_fill(future_mask, -std::numeric_limits<double>::infinity());
+}
+
+torch::Tensor value_product(const torch::Tensor& weights, const torch::Tensor& v) {
+    const Region region("value product");
+    return torch::matmul(weights, v);
 }
 
 /// Causal multi-head self-attention.
@@ -90,17 +114,16 @@ class Attention : public torch::nn::Module {
         const torch::Tensor q = rotate(heads_of(x, q_), positions);
         const torch::Tensor k = rotate(heads_of(x, k_), positions);
         const torch::Tensor v = heads_of(x, v_);
-        const double scale = std::sqrt(static_cast<double>(q.size(-1)));
-        const torch::Tensor scores =
-            (torch::matmul(q, k.transpose(-2, -1)) / scale)
-                .masked_fill(positions.future_mask, -std::numeric_limits<double>::infinity());
-        const torch::Tensor mixed = torch::matmul(softmax(scores), v);
+        const torch::Tensor scores = attention_scores(q, k, positions.future_mask);
+        const torch::Tensor mixed = value_product(softmax(scores), v);
+        const Region region("projections");
         return torch::linear(mixed.transpose(1, 2).flatten(2), output_);
     }
 
   private:
     /// [batch, sequence, d_model] to [batch, heads, sequence, head size].
     torch::Tensor heads_of(const torch::Tensor& x, const torch::Tensor& weight) const {
+        const Region region("projections");
         return torch::linear(x, weight).unflatten(-1, {num_heads_, -1}).transpose(1, 2);
     }
 
@@ -118,6 +141,7 @@ class SwiGlu : public torch::nn::Module {
     }
 
     torch::Tensor forward(const torch::Tensor& x) const {
+        const Region region("feed-forward");
         return torch::linear(torch::silu(torch::linear(x, w1_)) * torch::linear(x, w3_), w2_);
     }
 
@@ -192,9 +216,14 @@ torch::Tensor TransformerImpl::forward(const torch::Tensor& ids) {
                 " tokens is longer than the model's context of ", context_length_);
     const Positions positions{cosines_.narrow(0, 0, sequence), sines_.narrow(0, 0, sequence),
                               future_mask_.narrow(0, 0, sequence).narrow(1, 0, sequence)};
-    torch::Tensor x = embedding_.index({ids});
-    for (const auto& block : blocks_) x = block->forward(x, positions);
-    return torch::linear(rms_norm(x, norm_), projection_);
+    torch::Tensor x = embed(ids, embedding_);
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+        const Region region("layer", i);
+        x = blocks_[i]->forward(x, positions);
+    }
+    x = rms_norm(x, norm_);
+    const Region region("output projection");
+    return torch::linear(x, projection_);
 }
 
 Transformer create_model(const ModelConfig& config, std::int64_t context_length,
