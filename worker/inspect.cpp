@@ -11,6 +11,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -96,15 +97,13 @@ double run_step(Step& step, Place& place) {
     const bool on_cuda = step.device().is_cuda();
     step.prepare();
     if (on_cuda) cuda::synchronize();
+    const Region region(step_region);
     const auto start = Clock::now();
-    {
-        const Region region(step_region);
-        for (std::size_t part = 0; part < step.parts().size(); ++part) {
-            place.part = step.parts()[part];
-            step.run(part);
-        }
-        if (on_cuda) cuda::synchronize();
+    for (std::size_t part = 0; part < step.parts().size(); ++part) {
+        place.part = step.parts()[part];
+        step.run(part);
     }
+    if (on_cuda) cuda::synchronize();
     place.part = {};
     return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
@@ -118,7 +117,10 @@ ProfiledStep profile_step(Step& step, Place& place) {
     const torch::profiler::impl::ProfilerConfig config(
         torch::profiler::impl::ProfilerState::KINETO);
     std::set<ActivityType> activities{ActivityType::CPU};
-    if (step.device().is_cuda()) activities.insert(ActivityType::CUDA);
+    if (step.device().is_cuda())
+        activities.insert(ActivityType::CUDA);
+    else
+        ::setenv("KINETO_LOG_LEVEL", "99", /*overwrite=*/0);  // it complains of GPUs not asked for
     // The first step under the profiler pays for its buffers.
     profiler::prepareProfiler(config, activities);
     run_step(step, place);

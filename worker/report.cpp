@@ -69,8 +69,8 @@ std::string breakdown_text(const json::object& breakdown, bool on_gpu) {
     const auto number = [&](std::string_view key) { return breakdown.at(key).to_number<double>(); };
     const auto line = [](std::string_view label, const std::string& time,
                          const std::string& percent, const std::string& count) {
-        return row(label,
-                   right_aligned(time, 10) + right_aligned(percent, 8) + right_aligned(count, 12));
+        return row(label, right_aligned(time, 10) + right_aligned(percent, 8) +
+                              (count.empty() ? "" : right_aligned(count, 12)));
     };
     const double step = number("step_ms");
     std::string text = line("work", "ms", "%", on_gpu ? "kernels" : "operations");
