@@ -281,6 +281,10 @@ CellResult inspect(const Cell& cell, const Inspection& inspection) {
     Place place;
     bool on_cuda = false;
     CellResult result;
+    const auto fail = [&](Failure failure) {
+        result.status = failure.status;
+        result.error = std::move(failure.error);
+    };
     try {
         if (const auto reason = unsupported_reason(without_graph(cell)); !reason.empty())
             throw Unsupported(reason);
@@ -291,12 +295,16 @@ CellResult inspect(const Cell& cell, const Inspection& inspection) {
             result.measurement["note"] =
                 "the step without its CUDA graph, whose replay has no operations to look at";
     } catch (const Unsupported& problem) {
-        result.status = Status::unsupported;
-        result.error = {{"phase", place.name()}, {"message", problem.what()}};
+        fail({Status::unsupported, {{"phase", place.name()}, {"message", problem.what()}}});
     } catch (...) {
-        Failure failure = describe_failure(std::current_exception(), place.name(), on_cuda);
-        result.status = failure.status;
-        result.error = std::move(failure.error);
+        fail(describe_failure(std::current_exception(), place.name(), on_cuda));
+    }
+    if (!on_cuda || result.status == Status::crash) return result;
+    try {
+        cuda::limit_memory(std::nullopt);
+        cuda::release_cache();
+    } catch (...) {
+        fail(describe_failure(std::current_exception(), "cleanup", on_cuda));
     }
     return result;
 }

@@ -94,7 +94,8 @@ po::variables_map parse(int argc, const char* const* argv) {
     } catch (const po::multiple_occurrences& problem) {
         throw UsageError(problem.get_option_name() + ": given twice");
     } catch (const po::invalid_command_line_syntax& problem) {
-        const bool lacks_value = problem.kind() == po::invalid_syntax::missing_parameter;
+        const bool lacks_value = problem.kind() == po::invalid_syntax::missing_parameter ||
+                                 problem.kind() == po::invalid_syntax::empty_adjacent_parameter;
         throw UsageError(problem.get_option_name() +
                          (lacks_value ? ": expected a value behind it" : ": takes no value"));
     } catch (const po::error_with_option_name& problem) {

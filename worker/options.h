@@ -14,10 +14,10 @@ class UsageError : public std::runtime_error {
 
 /// What to look into instead of measuring, each in a step of its own.
 struct Inspection {
-    bool profile = false;         ///< regions as NVTX ranges, between cudaProfilerStart and -Stop
-    std::string trace;            ///< file for Torch's profiler as a Chrome trace; empty: none
-    std::string memory_snapshot;  ///< file for the allocator's history, a pickle; empty: none
-    bool breakdown = false;       ///< the step's time by operation group
+    bool profile = false;    ///< regions as NVTX ranges, between cudaProfilerStart and -Stop
+    std::string trace = {};  ///< file for Torch's profiler as a Chrome trace; empty: none
+    std::string memory_snapshot = {};  ///< file for the allocator's history, a pickle; empty: none
+    bool breakdown = false;            ///< the step's time by operation group
 
     bool any() const { return profile || !trace.empty() || !memory_snapshot.empty() || breakdown; }
 };
