@@ -148,7 +148,7 @@ class HostEvents {
             parent = parents_[parent];
         parents_[i] = parent;
         if (event.kind != Kind::operation) return;
-        by_correlation_[event.correlation] = i;
+        if (event.correlation != 0) by_correlation_[event.correlation] = i;
         if (event.sequence != ProfileEvent::no_sequence)
             by_sequence_[{event.thread, event.sequence}] = i;
         while (parent != none && events_[parent]->kind != Kind::operation)

@@ -16,11 +16,11 @@ namespace isosweep {
 class Region {
   public:
     explicit Region(std::string_view name) {
-        if (recorded_) open(std::string(name));
+        if (recorded) open(std::string(name));
     }
     /// As in "layer 3".
     Region(std::string_view name, std::size_t number) {
-        if (recorded_) open(std::string(name) + " " + std::to_string(number));
+        if (recorded) open(std::string(name) + " " + std::to_string(number));
     }
     ~Region() {
         if (annotation_) close();
@@ -37,15 +37,15 @@ class Region {
     void open(const std::string& name);
     void close();
 
-    static inline bool recorded_ = false;
+    static inline bool recorded = false;
     std::optional<at::RecordFunction> annotation_;
 };
 
 /// While it lives, regions are recorded. Begins and ends where no step is running.
 class RegionRecording {
   public:
-    RegionRecording() { Region::recorded_ = true; }
-    ~RegionRecording() { Region::recorded_ = false; }
+    RegionRecording() { Region::recorded = true; }
+    ~RegionRecording() { Region::recorded = false; }
     RegionRecording(const RegionRecording&) = delete;
     RegionRecording& operator=(const RegionRecording&) = delete;
 };

@@ -16,10 +16,12 @@
 #endif
 
 // Of cuda_profiler_api.h, which is in no package of LibTorch's.
+// NOLINTBEGIN(readability-identifier-naming): CUDA's names
 extern "C" {
 cudaError_t cudaProfilerStart();
 cudaError_t cudaProfilerStop();
 }
+// NOLINTEND(readability-identifier-naming)
 
 namespace isosweep::cuda {
 namespace {
