@@ -13,6 +13,8 @@
 #include <ATen/ops/view_as_real.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "region.h"
+
 namespace isosweep::fused {
 namespace {
 
@@ -51,6 +53,7 @@ Tensor weight_gradient(const Tensor& y_gradient, const Tensor& x) {
 
 /// Turns queries and keys in [batch, sequence, 3, heads, head size], in place.
 void rotate(const Tensor& heads, const Tensor& rotation) {
+    const Region region("rotary");
     const Tensor queries_and_keys = heads.narrow(2, 0, 2);
     const Tensor angles = rotation.unsqueeze(1).unsqueeze(1);
     const auto pairs = [](const Tensor& x) {
@@ -128,6 +131,7 @@ class AddSwiGlu : public Function<AddSwiGlu> {
     static Tensor forward(AutogradContext* context, const Tensor& residual, const Tensor& x,
                           const Tensor& gate_up_value, const Tensor& down_value,
                           const Tensor& /*w1*/, const Tensor& /*w3*/, const Tensor& /*w2*/) {
+        const Region region("feed-forward");
         const at::AutoDispatchBelowADInplaceOrView no_autograd;
         const Tensor input = as_matrix(x).to(gate_up_value.scalar_type());
         const Tensor gate_up = at::mm(input, gate_up_value.t());
@@ -139,6 +143,7 @@ class AddSwiGlu : public Function<AddSwiGlu> {
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        const Region region("feed-forward");
         const variable_list saved = context->get_saved_variables();
         const Tensor& gate_up = saved[1];
         const Tensor& down_value = saved[3];
@@ -193,17 +198,20 @@ class Linear : public Function<Linear> {
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
+    const Region region("norm");
     return at::rms_norm(x, {x.size(-1)}, weight, epsilon);
 }
 
 Heads project_heads(const Tensor& x, const Weight& weight, const Tensor& rotation,
                     std::int64_t num_heads) {
+    const Region region("projections");
     const variable_list heads = ProjectHeads::apply(x, weight.value, weight.first, weight.second,
                                                     weight.third, rotation, num_heads);
     return {heads[0], heads[1], heads[2]};
 }
 
 Tensor attend(const Heads& heads) {
+    const Region region("attention");
     return at::scaled_dot_product_attention(heads.queries, heads.keys, heads.values,
                                             /*attn_mask=*/{}, /*dropout_p=*/0, /*is_causal=*/true)
         .transpose(1, 2)
@@ -221,6 +229,7 @@ Tensor add_swiglu(const Tensor& residual, const Tensor& x, const Weight& gate_up
 }
 
 Tensor linear(const Tensor& x, const Weight& weight) {
+    const Region region("output projection");
     return Linear::apply(x, weight.value, weight.first);
 }
 

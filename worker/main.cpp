@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "device.h"
+#include "inspect.h"
 #include "options.h"
 #include "output.h"
 #include "probe.h"
@@ -51,10 +52,13 @@ int print(const CellResult& result, const Options& options, ResultOutput& output
 
 int run_by_hand(const Options& options, ResultOutput& output) {
     const Cell cell = with_a_device_that_is_here(options.cell);
+    if (options.inspection.any())
+        return print(
+            inspect(cell, options.inspection), options, output,
+            [&](const boost::json::object& found) { return inspection_text(cell, found); });
     const CellResult result = run_cell(cell, [](std::string_view) {});
-    return print(result, options, output, [&](const boost::json::object& measurement) {
-        return report_text(cell, measurement);
-    });
+    return print(result, options, output,
+                 [&](const boost::json::object&) { return report_text(cell, result); });
 }
 
 int probe_by_hand(const Options& options, ResultOutput& output) {

@@ -21,6 +21,7 @@ bool is_of_model(const Field& field) {
 struct Descriptions {
     po::options_description model{"The model", line_width};
     po::options_description run{"What to run and how to measure it", line_width};
+    po::options_description inspection{"To look inside one step instead of measuring", line_width};
     po::options_description program{"The program", line_width};
 
     Descriptions() {
@@ -36,6 +37,14 @@ struct Descriptions {
                                help.c_str());
         });
         run.add_options()("no-sync", "the same as --sync off");
+        inspection.add_options()("breakdown", "where the step's time goes, by operation group");
+        inspection.add_options()("trace", po::value<std::string>()->value_name("FILE.json"),
+                                 "write what Torch's profiler sees, for chrome://tracing");
+        inspection.add_options()("profile",
+                                 "for nsys and ncu: NVTX ranges, cudaProfilerStart and -Stop");
+        inspection.add_options()("memory-snapshot",
+                                 po::value<std::string>()->value_name("FILE.pickle"),
+                                 "write the GPU's allocations, for pytorch.org/memory_viz");
         program.add_options()("json", "print the result as one JSON object, as --serve does");
         program.add_options()("strict", "fail (exit code 1) when the result has flags");
         program.add_options()("probe", po::value<std::string>()->value_name("matmul"),
@@ -49,7 +58,7 @@ struct Descriptions {
 
     po::options_description all() const {
         po::options_description everything;
-        everything.add(model).add(run).add(program);
+        everything.add(model).add(run).add(inspection).add(program);
         return everything;
     }
 };
@@ -89,7 +98,8 @@ po::variables_map parse(int argc, const char* const* argv) {
     } catch (const po::multiple_occurrences& problem) {
         throw UsageError(problem.get_option_name() + ": given twice");
     } catch (const po::invalid_command_line_syntax& problem) {
-        const bool lacks_value = problem.kind() == po::invalid_syntax::missing_parameter;
+        const bool lacks_value = problem.kind() == po::invalid_syntax::missing_parameter ||
+                                 problem.kind() == po::invalid_syntax::empty_adjacent_parameter;
         throw UsageError(problem.get_option_name() +
                          (lacks_value ? ": expected a value behind it" : ": takes no value"));
     } catch (const po::error_with_option_name& problem) {
@@ -154,6 +164,19 @@ Cell read_cell(const po::variables_map& given) {
     return cell;
 }
 
+Inspection read_inspection(const po::variables_map& given) {
+    const auto file = [&](const char* flag) {
+        if (given.count(flag) == 0) return std::string();
+        auto path = given[flag].as<std::string>();
+        if (path.empty()) throw UsageError("--" + std::string(flag) + ": expected a file's name");
+        return path;
+    };
+    return {.profile = given.count("profile") > 0,
+            .trace = file("trace"),
+            .memory_snapshot = file("memory-snapshot"),
+            .breakdown = given.count("breakdown") > 0};
+}
+
 }  // namespace
 
 Options parse_options(int argc, const char* const* argv) {
@@ -175,6 +198,7 @@ Options parse_options(int argc, const char* const* argv) {
             check_probe(given);
         }
         options.cell = read_cell(given);
+        options.inspection = read_inspection(given);
     }
     return options;
 }
@@ -202,6 +226,7 @@ std::string help_text() {
             "\n"
          << descriptions.model << "\n"
          << descriptions.run << "\n"
+         << descriptions.inspection << "\n"
          << descriptions.program << "\n"
          << "Dimensions are the size's unless given. The result goes to stdout, all else to "
             "stderr.\n"

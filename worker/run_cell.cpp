@@ -1,6 +1,5 @@
 #include "run_cell.h"
 
-#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <isosweep/benchmark.h>
 #include <isosweep/build_info.h>
@@ -11,9 +10,9 @@
 #include <boost/json/array.hpp>
 #include <chrono>
 #include <cmath>
-#include <mutex>
 #include <stdexcept>
 
+#include "cell_setup.h"
 #include "device.h"
 #include "errors.h"
 #include "host.h"
@@ -27,30 +26,6 @@ using Clock = std::chrono::steady_clock;
 
 double ms_since(Clock::time_point start) {
     return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
-
-/// A cell that cannot be, with the reason.
-class Unsupported : public std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
-torch::Device device_of(const Cell& cell) {
-    const bool cuda = cell.device != Device::cpu && cuda::is_usable();
-    if (cell.device == Device::cuda && !cuda) throw std::runtime_error("no CUDA device");
-    if (!cuda && cell.precision == Precision::tf32)
-        throw Unsupported("precision = tf32 needs a CUDA device");
-    if (!cuda && cell.gpu_memory_limit.bytes != 0)
-        throw Unsupported("gpu_memory_limit needs a CUDA device");
-    if (!cuda && cell.cuda_graph) throw Unsupported("cuda_graph needs a CUDA device");
-    return cuda ? torch::Device(torch::kCUDA) : torch::Device(torch::kCPU);
-}
-
-/// Only the device's own generator: seeding all of them, as torch::manual_seed does, would start
-/// CUDA for a cell on the CPU.
-void seed(torch::Device device, std::int64_t value) {
-    at::Generator generator = at::globalContext().defaultGenerator(device);
-    const std::lock_guard lock(generator.mutex());
-    generator.set_current_seed(static_cast<std::uint64_t>(value));
 }
 
 json::array array_of(const std::vector<double>& values) {
@@ -167,20 +142,12 @@ json::object measure(const Cell& cell, torch::Device device, std::string_view& p
     const auto start = Clock::now();
     json::object measurement{{"num_params", num_params(model_config(cell))}};
     add_host(measurement);  // as it was before this cell
-    if (device.is_cuda()) {
-        cuda::initialize();
-        if (cell.gpu_memory_limit.bytes != 0) cuda::limit_memory(cell.gpu_memory_limit.bytes);
-    }
+    enter_device(cell, device);
     add_device(measurement, device);
     measurement["context_ms"] = ms_since(start);
 
     const auto build_start = Clock::now();
-    seed(device, cell.seed);
-    const Transformer model = create_model(
-        model_config(cell), cell.context_length, device,
-        {.kernels = cell.kernels, .activation_checkpointing = cell.activation_checkpointing});
-    const torch::Tensor ids =
-        generate_random_batch(cell.batch_size, cell.context_length, cell.vocab_size, device);
+    const CellSetup setup = build_cell(cell, device);
     if (device.is_cuda()) cuda::synchronize();
     measurement["build_ms"] = ms_since(build_start);
 
@@ -200,7 +167,7 @@ json::object measure(const Cell& cell, torch::Device device, std::string_view& p
         on_phase(name);
     };
     Observations seen;
-    const BenchmarkResult result = benchmark(model, ids, cell.pass_type,
+    const BenchmarkResult result = benchmark(setup.model, setup.ids, cell.pass_type,
                                              {.warmup_steps = cell.warmup_steps,
                                               .measure_steps = cell.measure_steps,
                                               .sync = cell.sync,
@@ -219,25 +186,11 @@ json::object measure(const Cell& cell, torch::Device device, std::string_view& p
     return measurement;
 }
 
-/// Makes the GPU as if no cell had been there.
-void clean_up_cuda() {
-    cuda::limit_memory(std::nullopt);
-    cuda::release_cache();
-}
-
 }  // namespace
 
 std::string CellResult::line(std::string_view nonce) const {
     return status == Status::ok ? protocol::ok_line(nonce, measurement, flags)
                                 : protocol::failure_line(nonce, status, error);
-}
-
-std::string unsupported_reason(const Cell& cell) {
-    if (!cell.custom.empty()) return "unknown axis " + cell.custom.begin()->first;
-    if (auto reason = invalid_reason(model_config(cell)); !reason.empty()) return reason;
-    if (cell.activation_checkpointing && cell.pass_type == PassType::forward)
-        return "activation_checkpointing needs a backward pass; pass_type = forward keeps nothing";
-    return {};
 }
 
 CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)>& on_phase) {
@@ -274,7 +227,7 @@ CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)
     }
     if (!on_cuda || result.status == Status::crash) return result;
     try {
-        clean_up_cuda();
+        leave_device(torch::kCUDA);
     } catch (...) {
         // The cell's own result stands, unless the GPU is lost to this process.
         Failure failure = describe_failure(std::current_exception(), "cleanup", on_cuda);

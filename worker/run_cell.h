@@ -29,7 +29,4 @@ struct CellResult {
 /// of life between steps.
 CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)>& on_phase);
 
-/// Why this worker cannot run such a cell, or empty. Does not look at the machine.
-std::string unsupported_reason(const Cell& cell);
-
 }  // namespace isosweep

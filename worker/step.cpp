@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "precision.h"
+#include "region.h"
 
 namespace isosweep {
 namespace {
@@ -48,6 +49,7 @@ void Step::prepare() {
 
 void Step::run(std::size_t part) {
     assert(part < parts().size());
+    const Region region(parts()[part]);
     if (part == 0)
         forward();
     else if (part == 1)
@@ -94,6 +96,7 @@ void Step::forward() {
     // pass outside of it.
     const Autocast autocast(ids_.device().type(), precision_);
     torch::Tensor logits = model_->forward(ids_);
+    const Region region("loss");
     switch (pass_type_) {
         case PassType::forward:
             logits_ = std::move(logits);

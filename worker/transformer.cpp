@@ -10,6 +10,7 @@
 #include "checkpoint.h"
 #include "fused.h"
 #include "precision.h"
+#include "region.h"
 #include "weights.h"
 
 namespace isosweep {
@@ -39,8 +40,19 @@ torch::Tensor register_weight(torch::nn::Module& parent, const char* name,
     return child->register_parameter("weight", weight);
 }
 
+torch::Tensor embed(const torch::Tensor& ids, const torch::Tensor& weight) {
+    const Region region("embedding");
+    return weight.index({ids});
+}
+
+torch::Tensor embed_fused(const torch::Tensor& ids, const torch::Tensor& weight) {
+    const Region region("embedding");
+    return torch::embedding(weight, ids);
+}
+
 /// Root-mean-square norm, computed in fp32 and cast back.
 torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight) {
+    const Region region("norm");
     torch::Tensor y = x.to(torch::kFloat);
     y = y * torch::rsqrt(y.pow(2).mean(-1, /*keepdim=*/true) + norm_epsilon);
     return (weight * y).to(x.scalar_type());
@@ -48,6 +60,7 @@ torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight) {
 
 /// Softmax over the last dimension, written out as the course does.
 torch::Tensor softmax(const torch::Tensor& x) {
+    const Region region("softmax");
     const torch::Tensor shifted = x - std::get<0>(x.max(-1, /*keepdim=*/true));
     const torch::Tensor exponentials = torch::exp(shifted);
     return exponentials / exponentials.sum(-1, /*keepdim=*/true);
@@ -56,12 +69,27 @@ torch::Tensor softmax(const torch::Tensor& x) {
 /// Rotates the neighbour pairs (0,1), (2,3), ... of the last dimension by their position's angles;
 /// the output holds all first halves, then all second halves.
 torch::Tensor rotate(const torch::Tensor& x, const Positions& positions) {
+    const Region region("rotary");
     const auto pairs = x.unflatten(-1, {-1, 2}).unbind(-1);
     const torch::Tensor& a = pairs[0];
     const torch::Tensor& b = pairs[1];
     return torch::cat(
         {positions.cosines * a - positions.sines * b, positions.sines * a + positions.cosines * b},
         -1);
+}
+
+/// Scaled products of queries and keys, without those of the future.
+torch::Tensor attention_scores(const torch::Tensor& q, const torch::Tensor& k,
+                               const torch::Tensor& future_mask) {
+    const Region region("attention scores");
+    const double scale = std::sqrt(static_cast<double>(q.size(-1)));
+    return (torch::matmul(q, k.transpose(-2, -1)) / scale)
+        .masked_fill(future_mask, -std::numeric_limits<double>::infinity());
+}
+
+torch::Tensor value_product(const torch::Tensor& weights, const torch::Tensor& v) {
+    const Region region("value product");
+    return torch::matmul(weights, v);
 }
 
 /// Causal multi-head self-attention.
@@ -82,11 +110,9 @@ class Attention : public torch::nn::Module {
         const torch::Tensor q = rotate(heads_of(x, q_), positions);
         const torch::Tensor k = rotate(heads_of(x, k_), positions);
         const torch::Tensor v = heads_of(x, v_);
-        const double scale = std::sqrt(static_cast<double>(q.size(-1)));
-        const torch::Tensor scores =
-            (torch::matmul(q, k.transpose(-2, -1)) / scale)
-                .masked_fill(positions.future_mask, -std::numeric_limits<double>::infinity());
-        const torch::Tensor mixed = torch::matmul(softmax(scores), v);
+        const torch::Tensor scores = attention_scores(q, k, positions.future_mask);
+        const torch::Tensor mixed = value_product(softmax(scores), v);
+        const Region region("projections");
         return torch::linear(mixed.transpose(1, 2).flatten(2), output_);
     }
 
@@ -104,6 +130,7 @@ class Attention : public torch::nn::Module {
   private:
     /// [batch, sequence, d_model] to [batch, heads, sequence, head size].
     torch::Tensor heads_of(const torch::Tensor& x, const torch::Tensor& weight) const {
+        const Region region("projections");
         return torch::linear(x, weight).unflatten(-1, {num_heads_, -1}).transpose(1, 2);
     }
 
@@ -123,6 +150,7 @@ class SwiGlu : public torch::nn::Module {
     }
 
     torch::Tensor forward(const torch::Tensor& x) const {
+        const Region region("feed-forward");
         return torch::linear(torch::silu(torch::linear(x, w1_)) * torch::linear(x, w3_), w2_);
     }
 
@@ -237,8 +265,11 @@ torch::Tensor TransformerImpl::forward(const torch::Tensor& ids) {
 torch::Tensor TransformerImpl::run_blocks(
     torch::Tensor x,
     const std::function<torch::Tensor(const TransformerBlock&, const torch::Tensor&)>& run) const {
-    for (const auto& block : blocks_) {
-        const auto part = [block, run](const torch::Tensor& in) { return run(*block, in); };
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+        const Part part = [block = blocks_[i], i, run](const torch::Tensor& in) {
+            const Region region("layer", i);
+            return run(*block, in);
+        };
         x = options_.activation_checkpointing ? checkpoint(part, x) : part(x);
     }
     return x;
@@ -251,11 +282,13 @@ torch::Tensor TransformerImpl::forward_reference(const torch::Tensor& ids) const
                               future_mask_.narrow(0, 0, sequence).narrow(1, 0, sequence),
                               {}};
     const torch::Tensor x =
-        run_blocks(embedding_.index({ids}),
+        run_blocks(embed(ids, embedding_),
                    [positions](const TransformerBlock& block, const torch::Tensor& in) {
                        return block.forward(in, positions);
                    });
-    return torch::linear(rms_norm(x, norm_), projection_);
+    const torch::Tensor normed = rms_norm(x, norm_);
+    const Region region("output projection");
+    return torch::linear(normed, projection_);
 }
 
 torch::Tensor TransformerImpl::forward_fused(const torch::Tensor& ids) const {
@@ -272,7 +305,7 @@ torch::Tensor TransformerImpl::forward_fused(const torch::Tensor& ids) const {
     }
     const Positions positions{{}, {}, {}, rotation_.narrow(0, 0, ids.size(-1))};
     const torch::Tensor x =
-        run_blocks(torch::embedding(embedding_, ids),
+        run_blocks(embed_fused(ids, embedding_),
                    [positions, weights](const TransformerBlock& block, const torch::Tensor& in) {
                        return block.forward_fused(in, weights, positions);
                    });

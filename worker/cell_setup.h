@@ -1,0 +1,36 @@
+#pragma once
+
+#include <isosweep/cell.h>
+#include <isosweep/transformer.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace isosweep {
+
+/// A cell that cannot be, with the reason.
+class Unsupported : public std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+/// Why this worker cannot run such a cell, or empty. Does not look at the machine.
+std::string unsupported_reason(const Cell& cell);
+
+/// The device that a cell runs on. \throws Unsupported, and std::runtime_error where the GPU that
+/// it asks for is not there
+torch::Device device_of(const Cell& cell);
+
+/// Creates the GPU's context and sets the cell's limit of memory; nothing on the CPU.
+void enter_device(const Cell& cell, torch::Device device);
+
+/// Makes the GPU as if no cell had been there; nothing on the CPU.
+void leave_device(torch::Device device);
+
+/// A cell's model and batch, from its seed.
+struct CellSetup {
+    Transformer model;
+    torch::Tensor ids;  ///< [batch, context]
+};
+CellSetup build_cell(const Cell& cell, torch::Device device);
+
+}  // namespace isosweep
