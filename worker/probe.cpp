@@ -67,7 +67,7 @@ json::object measure_matmul(Precision precision,
             {"size", matmul_size},
             {"samples_ms", json::array(samples.begin(), samples.end())},
             {"tflops", operations / (summarize(samples)->median * 1e-3) * 1e-12},
-            {"device_name", cuda::device_name()}};
+            {"device_name", cuda::properties().name}};
 }
 
 /// The text of a member, or nothing where there is none.
