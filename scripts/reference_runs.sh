@@ -3,6 +3,7 @@
 # one of them on a GPU that is made to look small, and what a process per cell costs.
 #   scripts/reference_runs.sh sweeps
 #   scripts/reference_runs.sh side-by-side [PEER.py]   with PEER.py, a Python sweep of the same grid
+#   scripts/reference_runs.sh kernels [PEER.py]        reference and fused kernels, beside PEER.py's
 # ISOSWEEP names the program (default build/bin/isosweep).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -56,10 +57,28 @@ sweeps() {
     sweep run_benchmarks_16GiB configs/run_benchmarks.cfg --gpu-memory-limit 16GiB
 }
 
+kernels() {
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    "$isosweep" --version
+    local precision
+    for precision in fp32 bf16; do
+        if [[ $peer ]]; then
+            echo "== peer, eager, $precision"
+            python3 "$peer" direct --sizes small large 2.7B --contexts 128 512 \
+                --modes forward forward_backward train_step --precision "$precision"
+        fi
+    done
+    sweep reference_kernels configs/reference_kernels.cfg --fresh
+    sweep fused_kernels configs/fused_kernels.cfg --fresh
+    "$isosweep" report "$into/reference_kernels.csv"
+    "$isosweep" report "$into/fused_kernels.csv"
+}
+
 case $part in
 sweeps) sweeps 2>&1 | tee "$into/sweeps.txt" ;;
+kernels) kernels 2>&1 | tee "$into/kernels.txt" ;;
 side-by-side) side_by_side 2>&1 | tee "$into/side_by_side.txt" ;;
-*) sed -n '2,6s/^# //p' "$0" >&2 && exit 2 ;;
+*) sed -n '2,7s/^# //p' "$0" >&2 && exit 2 ;;
 esac
 # What is kept: CSV and journal. Locks, logs and scripts name this machine's folders.
 find "$into" -mindepth 1 -maxdepth 2 \( -name lock -o -name logs -o -name cells \) -exec rm -rf {} +

@@ -333,9 +333,12 @@ class Benchmark {
 
     void keep(const Times& times) {
         result_.samples_ms.push_back(times.wall_ms);
+        if (!on_gpu_) {
+            result_.cpu_ms.push_back(times.cpu_ms);
+            return;
+        }
         result_.enqueue_ms.push_back(times.enqueue_ms);
         if (options_.sync) result_.drain_ms.push_back(times.wall_ms - times.enqueue_ms);
-        if (!on_gpu_) result_.cpu_ms.push_back(times.cpu_ms);
     }
 
     void read(const std::vector<Mark>& marks) {

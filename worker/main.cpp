@@ -63,7 +63,7 @@ int run_by_hand(const Options& options, ResultOutput& output) {
 
 int probe_by_hand(const Options& options, ResultOutput& output) {
     const CellResult result = run_probe(
-        {{"name", "matmul"}, {"precision", to_name(options.cell.precision)}}, [](auto) {});
+        {{"name", options.probe}, {"precision", to_name(options.cell.precision)}}, [](auto) {});
     return print(result, options, output, probe_text);
 }
 

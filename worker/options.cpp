@@ -47,9 +47,10 @@ struct Descriptions {
                                  "write the GPU's allocations, for pytorch.org/memory_viz");
         program.add_options()("json", "print the result as one JSON object, as --serve does");
         program.add_options()("strict", "fail (exit code 1) when the result has flags");
-        program.add_options()("probe", po::value<std::string>()->value_name("matmul"),
-                              "instead of a cell: how fast the GPU multiplies large matrices in "
-                              "--precision");
+        program.add_options()("probe", po::value<std::string>()->value_name("NAME"),
+                              "instead of a cell. matmul: how fast the GPU multiplies large "
+                              "matrices in --precision; start: where the time goes until its "
+                              "first product");
         program.add_options()("serve",
                               "answer the requests of isosweep on stdin (docs/PROTOCOL.md)");
         program.add_options()("version", "print what this is and with which LibTorch");
@@ -137,7 +138,8 @@ void read_model(const po::variables_map& given, Cell& cell) {
 /// Refuses what a probe has no use for.
 void check_probe(const po::variables_map& given) {
     const auto& name = given["probe"].as<std::string>();
-    if (name != "matmul") throw UsageError("--probe " + name + ": expected matmul");
+    if (name != "matmul" && name != "start")
+        throw UsageError("--probe " + name + ": expected matmul or start");
     for (const auto& [flag, value] : given)
         if (flag != "probe" && flag != "precision" && flag != "json")
             throw UsageError("--" + flag + ": a probe takes only --precision and --json");
@@ -195,6 +197,7 @@ Options parse_options(int argc, const char* const* argv) {
     } else {
         if (given.count("probe") > 0) {
             options.action = Options::Action::probe;
+            options.probe = given["probe"].as<std::string>();
             check_probe(given);
         }
         options.cell = read_cell(given);
@@ -213,7 +216,7 @@ std::string help_text() {
             "of `isosweep`, which starts this program for each.\n"
             "\n"
             "Usage: isosweep-worker [flags]\n"
-            "       isosweep-worker --probe matmul [--precision P] [--json]\n"
+            "       isosweep-worker --probe matmul|start [--precision P] [--json]\n"
             "       isosweep-worker --serve\n"
             "\n"
             "Examples:\n"

@@ -28,8 +28,9 @@ struct Options {
     Action action = Action::run;
     Cell cell;  ///< what to run by hand; of a probe only its precision counts
     Inspection inspection;
-    bool json = false;    ///< print the result line of the protocol instead of text
-    bool strict = false;  ///< a measurement with flags is a failure
+    std::string probe = {};  ///< its name
+    bool json = false;       ///< print the result line of the protocol instead of text
+    bool strict = false;     ///< a measurement with flags is a failure
 };
 
 /// \throws UsageError

@@ -4,14 +4,17 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <isosweep/statistics.h>
 
 #include <boost/json/array.hpp>
+#include <chrono>
 #include <vector>
 
 #include "device.h"
 #include "errors.h"
+#include "host.h"
 #include "precision.h"
 
 namespace isosweep {
@@ -70,6 +73,36 @@ json::object measure_matmul(Precision precision,
             {"device_name", cuda::properties().name}};
 }
 
+/// Where the time goes between the start of this process and the end of its first product.
+json::object measure_start() {
+    using Clock = std::chrono::steady_clock;
+    json::object parts{{"probe", "start"}};
+    const auto process_age = [&](const char* name) {
+        if (const auto age = host::process_age_ms()) parts[name] = *age;
+    };
+    const auto timed = [&](const char* name, const auto& work) {
+        const auto start = Clock::now();
+        work();
+        parts[name] = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    };
+    process_age("start_ms");  // the system's loader, static initialisers, reading the request
+    timed("driver_ms", [] { static_cast<void>(cuda::is_usable()); });
+    if (!cuda::is_usable()) return parts;
+    timed("context_ms", [] { cuda::initialize(); });
+    at::Tensor matrix;
+    timed("tensor_ms", [&] {
+        matrix = at::ones({256, 256}, at::TensorOptions(at::kCUDA).dtype(at::kFloat));
+        cuda::synchronize();
+    });
+    timed("product_ms", [&] {
+        matrix = at::mm(matrix, matrix);
+        cuda::synchronize();
+    });
+    process_age("first_product_ms");
+    parts["device_name"] = cuda::properties().name;
+    return parts;
+}
+
 /// The text of a member, or nothing where there is none.
 std::string_view text_of(const json::object& object, std::string_view name) {
     const json::value* value = object.if_contains(name);
@@ -97,13 +130,18 @@ CellResult run_probe(const json::object& probe,
         result.error = std::move(failure.error);
     };
     enter(phase);
-    if (text_of(probe, "name") != "matmul") return refuse("unknown probe: expected matmul");
+    const std::string_view name = text_of(probe, "name");
     const auto precision = from_name<Precision>(text_of(probe, "precision"));
-    if (!precision)
+    if (name != "matmul" && name != "start")
+        return refuse("unknown probe: expected matmul or start");
+    if (name == "matmul" && !precision)
         return refuse("unknown precision: expected one of " + join(names_of<Precision>(), ", "));
-    if (!cuda::is_usable()) return refuse("the probe matmul needs a CUDA device");
     try {
-        result.measurement = measure_matmul(*precision, enter);
+        // The first question to the driver is a part of what the probe start measures.
+        if (name == "start") result.measurement = measure_start();
+        if (!cuda::is_usable())
+            return refuse("the probe " + std::string(name) + " needs a CUDA device");
+        if (name == "matmul") result.measurement = measure_matmul(*precision, enter);
     } catch (...) {
         fail();
     }
@@ -117,6 +155,20 @@ CellResult run_probe(const json::object& probe,
 }
 
 std::string probe_text(const json::object& measurement) {
+    if (measurement.at("probe") == "start") {
+        std::string text = std::string(measurement.at("device_name").as_string()) + ":\n";
+        for (const auto& [name, label] : std::initializer_list<std::pair<const char*, const char*>>{
+                 {"start_ms", "libraries loaded"},
+                 {"driver_ms", "driver started"},
+                 {"context_ms", "context created"},
+                 {"tensor_ms", "first tensor"},
+                 {"product_ms", "first product"},
+                 {"first_product_ms", "from start to product"}})
+            if (const json::value* ms = measurement.if_contains(name))
+                text +=
+                    "  " + std::string(label) + ": " + format_fixed(ms->as_double(), 0) + " ms\n";
+        return text;
+    }
     const std::string size = std::to_string(measurement.at("size").as_int64());
     return std::string(measurement.at("device_name").as_string()) + ": " + size + " x " + size +
            " matrix product in " + std::string(measurement.at("precision").as_string()) + ": " +

@@ -53,7 +53,7 @@ void add_series(json::object& measurement, const BenchmarkResult& result) {
     measurement["warmup_ms"] = array_of(result.warmup_ms);
     measurement["samples_ms"] = array_of(result.samples_ms);
     measurement["phases_ms"] = object_of(result.phases_ms);
-    measurement["enqueue_ms"] = array_of(result.enqueue_ms);
+    if (!result.enqueue_ms.empty()) measurement["enqueue_ms"] = array_of(result.enqueue_ms);
     if (!result.drain_ms.empty()) measurement["drain_ms"] = array_of(result.drain_ms);
     if (!result.gpu_ms.empty()) measurement["gpu_ms"] = array_of(result.gpu_ms);
     if (!result.cpu_ms.empty()) measurement["cpu_ms"] = array_of(result.cpu_ms);
@@ -138,9 +138,9 @@ void add_host(json::object& measurement) {
 
 /// The cell itself. `phase` and `running` are kept up to date for whoever catches what it throws.
 json::object measure(const Cell& cell, torch::Device device, std::string_view& phase,
-                     RunningPart& running, const std::function<void(std::string_view)>& on_phase) {
+                     RunningPart& running, const std::function<void(std::string_view)>& on_phase,
+                     json::object measurement) {
     const auto start = Clock::now();
-    json::object measurement{{"num_params", num_params(model_config(cell))}};
     add_host(measurement);  // as it was before this cell
     enter_device(cell, device);
     add_device(measurement, device);
@@ -208,9 +208,13 @@ CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)
         on_phase(phase);
         if (const auto reason = unsupported_reason(cell); !reason.empty())
             throw Unsupported(reason);
+        const auto start = Clock::now();
         const torch::Device device = device_of(cell);
         on_cuda = device.is_cuda();
-        result.measurement = measure(cell, device, phase, running, on_phase);
+        json::object measurement{{"num_params", num_params(model_config(cell))}};
+        if (on_cuda) measurement["driver_ms"] = ms_since(start);
+        result.measurement =
+            measure(cell, device, phase, running, on_phase, std::move(measurement));
         Verdict verdict = judge(cell, result.measurement);
         result.flags = std::move(verdict.flags);
         if (!verdict.invalid_reason.empty()) {

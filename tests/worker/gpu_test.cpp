@@ -3,8 +3,11 @@
 #include <doctest/doctest.h>
 #include <isosweep/benchmark.h>
 #include <isosweep/protocol.h>
+#include <isosweep/quality.h>
 
 #include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <cstdlib>
 #include <string>
 
 #include "device.h"
@@ -92,6 +95,21 @@ TEST_CASE("the probe measures a matrix product in every precision and frees its 
     }
 }
 
+TEST_CASE("the parts of a worker's start add up to the time of its first product") {
+    if (skipped()) return;
+    const ProgramRun run = run_worker({"--probe", "start", "--json"});
+    REQUIRE(run.exit_code == 0);
+    const json::object measurement = json::parse(run.out).as_object().at("measurement").as_object();
+    double sum = 0;
+    for (const char* part : {"start_ms", "driver_ms", "context_ms", "tensor_ms", "product_ms"}) {
+        CHECK_MESSAGE(measurement.at(part).as_double() > 0, part);
+        sum += measurement.at(part).as_double();
+    }
+    // The age of a process is known to 10 ms.
+    CHECK(measurement.at("first_product_ms").as_double() == doctest::Approx(sum).epsilon(0.1));
+    MESSAGE(probe_text(measurement));
+}
+
 TEST_CASE("every pass and precision measures on the GPU") {
     if (skipped()) return;
     for (const auto& [pass, name] : EnumNames<PassType>::value)
@@ -110,7 +128,10 @@ TEST_CASE("every pass and precision measures on the GPU") {
                 const json::object& measurement = result.measurement;
                 CHECK(measurement.at("device") == "cuda");
                 const auto allocated = measurement.at("peak_allocated_bytes").as_int64();
-                CHECK(allocated > measurement.at("model_bytes").as_int64());
+                CHECK(allocated > measurement.at("parameters_bytes").as_int64());
+                CHECK(measurement.at("gpu_ms").as_array().size() == 3);
+                CHECK(measurement.at("enqueue_ms").as_array().size() == 3);
+                CHECK(measurement.contains("drain_ms") == sync);
                 CHECK(measurement.at("peak_reserved_bytes").as_int64() >= allocated);
                 if (!sync) continue;
                 double parts = 0;
@@ -120,6 +141,78 @@ TEST_CASE("every pass and precision measures on the GPU") {
                 CHECK(parts <= sample * 1.05 + 0.05);
                 CHECK(parts > 0.3 * sample);
             }
+}
+
+TEST_CASE("the memory ledger closes in every variant, and a graph holds no more than its step") {
+    if (skipped()) return;
+    for (const auto& [pass, name] : EnumNames<PassType>::value)
+        for (const Kernels kernels : {Kernels::reference, Kernels::fused})
+            for (const Precision precision : {Precision::fp32, Precision::bf16})
+                for (const std::int64_t warmup : {0, 2}) {  // a step of its own, or the second one
+                    Cell cell = tiny_cell();
+                    cell.pass_type = pass;
+                    cell.kernels = kernels;
+                    cell.precision = precision;
+                    cell.warmup_steps = warmup;
+                    std::int64_t without_graph = 0;
+                    for (const bool graph : {false, true}) {
+                        CAPTURE(name);
+                        CAPTURE(describe(cell));
+                        cell.cuda_graph = graph;
+                        const CellResult result = run_cell(cell, silent);
+                        REQUIRE_MESSAGE(result.status == Status::ok, json::serialize(result.error));
+                        const auto at = [&](const char* key) {
+                            return result.measurement.at(key).as_int64();
+                        };
+                        const std::int64_t peak = at("peak_allocated_bytes");
+                        CHECK(std::abs(at("ledger_error_bytes")) <= peak / 200);
+                        CHECK(at("parameters_bytes") >= 4 * num_params(model_config(cell)));
+                        if (pass == PassType::train_step)
+                            CHECK(at("optimizer_bytes") >= 8 * num_params(model_config(cell)));
+                        for (const char* part : {"gradients_bytes", "optimizer_bytes",
+                                                 "activations_bytes", "workspace_bytes"})
+                            CHECK_MESSAGE(at(part) >= 0, part);
+                        CHECK(at("fragmentation_bytes") >= 0);
+                        CHECK(at("outside_torch_bytes") > 0);
+                        if (graph)
+                            CHECK(peak <= without_graph + without_graph / 10);
+                        else
+                            without_graph = peak;
+                    }
+                }
+}
+
+TEST_CASE("steps that are not waited for are flagged, and impossible where they claim to be") {
+    if (skipped()) return;
+    Cell cell = tiny_cell();
+    set_model(cell, "small", *find_model_config("small"));
+    cell.context_length = 512;
+    cell.cuda_graph = true;  // the host is done at once
+    cell.sync = false;
+    const CellResult result = run_cell(cell, silent);
+    REQUIRE(result.status == Status::ok);
+    CHECK(result.flags.front() == "unsynchronised");
+    // The same times, as a worker would send them that forgot to synchronise.
+    cell.sync = true;
+    const Verdict verdict = judge(cell, result.measurement);
+    MESSAGE(verdict.invalid_reason);
+    CHECK_FALSE(verdict.invalid_reason.empty());
+    // And those of one that did are possible.
+    CHECK(judge(cell, run_cell(cell, silent).measurement).invalid_reason.empty());
+}
+
+TEST_CASE("the passes measure what they are named after") {
+    if (skipped()) return;
+    Cell cell = tiny_cell();
+    cell.passes = {.memory = false, .pipelined = true, .energy = true};
+    const json::object measurement = run_cell(cell, silent).measurement;
+    CHECK_FALSE(measurement.contains("ledger_error_bytes"));
+    CHECK(measurement.at("pipelined_steps").as_int64() > 5);
+    CHECK(measurement.at("pipelined_ms").as_double() > 0);
+    if (measurement.contains("power_w_mean")) CHECK(measurement.at("energy_j").as_double() > 0);
+    for (const char* figure : {"sm_clock_mhz_mean", "sm_clock_max_mhz", "temperature_c_max"})
+        if (measurement.contains("power_w_mean"))
+            CHECK_MESSAGE(measurement.at(figure).to_number<double>() > 0, figure);
 }
 
 TEST_CASE("a GPU made small runs out where it would, says how much was missing, and recovers") {

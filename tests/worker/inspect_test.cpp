@@ -332,7 +332,7 @@ TEST_CASE("--memory-snapshot is the GPU's") {
     CHECK(run.out == "");
     CHECK(run.err ==
           "isosweep-worker: unsupported in build: --memory-snapshot needs a CUDA device: it shows "
-          "the GPU's allocator\n");
+          "its allocator\n");
 }
 
 TEST_CASE("an inspection fails as a cell does") {

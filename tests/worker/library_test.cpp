@@ -234,12 +234,13 @@ TEST_CASE("a benchmark says what it does, and at most once a second that it live
     CHECK(heard.size() <= 2 + static_cast<std::size_t>(seconds.count()));
 }
 
-TEST_CASE("a measurement says how long each step was enqueued, and what the host did") {
+TEST_CASE("a measurement says what each step took of the host") {
     const Cell cell = small_cell();
     const auto measurement = run_cell(cell, silent).measurement;
-    for (const char* series : {"samples_ms", "enqueue_ms", "drain_ms", "cpu_ms"})
+    for (const char* series : {"samples_ms", "cpu_ms"})
         CHECK(measurement.at(series).as_array().size() == 2);
-    CHECK_FALSE(measurement.contains("gpu_ms"));
+    for (const char* series : {"enqueue_ms", "drain_ms", "gpu_ms"})
+        CHECK_FALSE(measurement.contains(series));
     CHECK(measurement.at("timer_floor_ms").as_double() >= 0);
     CHECK(measurement.at("cpus").as_int64() > 0);
     CHECK(measurement.at("num_threads").as_int64() > 0);

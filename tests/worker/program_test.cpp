@@ -175,7 +175,8 @@ TEST_CASE("a probe is unsupported with the reason where it cannot be") {
     CHECK(probe({{"name", "matmul"}, {"precision", "bf16"}}) ==
           "hello\nphase 1 build\n"
           "result 1 unsupported: the probe matmul needs a CUDA device\n");
-    CHECK(probe({{"name", "disk"}}).ends_with("unsupported: unknown probe: expected matmul\n"));
+    CHECK(probe({{"name", "disk"}})
+              .ends_with("unsupported: unknown probe: expected matmul or start\n"));
     CHECK(probe({{"name", "matmul"}})
               .ends_with("unsupported: unknown precision: expected one of fp32, tf32, bf16\n"));
     const ProgramRun by_hand = run_worker({"--probe", "matmul", "--precision", "bf16"});
@@ -252,7 +253,7 @@ TEST_CASE("a wrong command line is refused in one line that names the flag") {
           "mean 'forward'?");
     CHECK(usage_error({"--sync", "on", "--no-sync"}) == "--no-sync: given beside --sync");
     CHECK(usage_error({"--serve", "--json"}).starts_with("--serve: takes no other flag"));
-    CHECK(usage_error({"--probe", "disk"}) == "--probe disk: expected matmul");
+    CHECK(usage_error({"--probe", "disk"}) == "--probe disk: expected matmul or start");
     CHECK(usage_error({"--probe", "matmul", "--seed", "2"}) ==
           "--seed: a probe takes only --precision and --json");
     CHECK(usage_error({"--num-heads", "7"}) ==

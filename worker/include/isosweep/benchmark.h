@@ -48,13 +48,14 @@ struct BenchmarkResult {
     std::vector<double> warmup_ms;   ///< one per warm-up step
     std::vector<double> samples_ms;  ///< one per measured step
     PhaseTimes phases_ms;            ///< within `samples_ms`
-    // Of each measured step, in milliseconds:
+    // Of each measured step, in milliseconds. On a GPU:
     std::vector<double> enqueue_ms;  ///< until the host had enqueued it
-    std::vector<double> drain_ms;    ///< from there until the device had done it; with sync alone
+    std::vector<double> drain_ms;    ///< from there until the GPU had done it; with sync alone
     std::vector<double> gpu_ms;      ///< on the GPU's own time line, by events
-    std::vector<double> cpu_ms;      ///< of all cores of a CPU that it ran on
-    double mean_ms = 0;              ///< of `samples_ms`
-    double std_ms = 0;               ///< likewise, of the population
+    // On a CPU:
+    std::vector<double> cpu_ms;  ///< of all its cores that this process used
+    double mean_ms = 0;          ///< of `samples_ms`
+    double std_ms = 0;           ///< likewise, of the population
     /// Of the last step: the sum of the logits; of a train step its cross entropy.
     double loss = 0;
     /// Whether warming up ended because steps had become steady; absent for a fixed number.
