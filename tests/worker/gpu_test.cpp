@@ -97,7 +97,7 @@ TEST_CASE("the probe measures a matrix product in every precision and frees its 
 
 TEST_CASE("the parts of a worker's start add up to the time of its first product") {
     if (skipped()) return;
-    const ProgramRun run = run_worker({"--probe", "start", "--json"});
+    const ProgramRun run = run_worker({"--probe", "start", "--json"}, "", /*with_cuda=*/true);
     REQUIRE(run.exit_code == 0);
     const json::object measurement = json::parse(run.out).as_object().at("measurement").as_object();
     double sum = 0;
