@@ -85,8 +85,13 @@ Outcome classify_rows(const Evidence& seen) {
     if (seen.killed_for == KilledFor::no_hello)
         return outcome(timeout, seen,
                        with_last_words("no hello within start-timeout = " + limit(), seen));
+    const std::string hung = seen.hung.empty() ? "" : "; " + seen.hung;
     if (seen.killed_for == KilledFor::no_result)
-        return outcome(timeout, seen, "no result within timeout = " + limit() + in_phase(seen));
+        return outcome(timeout, seen,
+                       "no result within timeout = " + limit() + in_phase(seen) + hung);
+    if (seen.killed_for == KilledFor::stalled)
+        return outcome(timeout, seen,
+                       "no sign of life within stall-timeout = " + limit() + in_phase(seen) + hung);
     if (seen.killed_for == KilledFor::stdout_closed) {
         Outcome result = outcome(timeout, seen,
                                  "closed its stdout without a result" + in_phase(seen) +
@@ -94,6 +99,9 @@ Outcome classify_rows(const Evidence& seen) {
         result.flags.push_back("stdout_closed");
         return result;
     }
+    // The kernel's OOM killer uses this signal; somebody else may, too.
+    if (end && end->signal == "SIGKILL" && seen.oom_killed && !seen.behind_launcher)
+        return outcome(oom_host, seen, "killed for want of memory" + in_phase(seen));
     if (end && !end->signal.empty())
         return outcome(crash, seen,
                        with_last_words("ended by " + end->signal + in_phase(seen), seen));

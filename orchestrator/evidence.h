@@ -17,6 +17,7 @@ enum class KilledFor {
     nothing,        ///< we did not
     no_hello,       ///< no hello within `start-timeout`
     no_result,      ///< no result within `timeout`
+    stalled,        ///< no sign of life within `stall-timeout`
     stdout_closed,  ///< it closed its stdout without a result and lived on
     no_exit,        ///< it had answered and did not end within `kill-grace`
     bad_result,     ///< it broke the protocol
@@ -38,8 +39,11 @@ struct Evidence {
     std::optional<ProcessEnd>
         end;  ///< absent where it lives on for the next cell of a shared sweep
     std::chrono::milliseconds limit{};  ///< the limit that `killed_for` speaks of
-    std::string last_words;             ///< the end of its log
-    bool behind_launcher = false;       ///< exit code 128 + n may stand for a signal
+    /// How it hung when its time was up: what it did, and since when there was no sign of life.
+    std::string hung;
+    bool oom_killed = false;       ///< the kernel killed somebody of its group for want of memory
+    std::string last_words;        ///< the end of its log
+    bool behind_launcher = false;  ///< exit code 128 + n may stand for a signal
 };
 
 /// The outcome of one attempt: the table "what the orchestrator sees" of docs/PROTOCOL.md, tested

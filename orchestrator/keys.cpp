@@ -89,6 +89,12 @@ const std::vector<SingleKey>& single_keys() {
          }},
         {"timeout", "10m", "limit from the request to its result", false,
          [](Options& o, const std::string& v) { o.timeout = parse_limit(v); }},
+        {"stall-timeout", "none", "limit without any sign of life from the worker (a phase line)",
+         false,
+         [](Options& o, const std::string& v) {
+             o.stall_timeout.reset();
+             if (v != "none") o.stall_timeout = parse_limit(v);
+         }},
         {"start-timeout", "60s", "limit from the spawn to the worker's hello", false,
          [](Options& o, const std::string& v) { o.start_timeout = parse_limit(v); }},
         {"kill-grace", "5s", "time between asking a worker to end and killing it", false,

@@ -61,6 +61,7 @@ struct Options {
     std::vector<std::string> gpus;  ///< indices or UUIDs; empty: all
     std::int64_t jobs = 1;
     std::chrono::milliseconds timeout{600'000};
+    std::optional<std::chrono::milliseconds> stall_timeout;
     std::chrono::milliseconds start_timeout{60'000};
     std::chrono::milliseconds kill_grace{5'000};
     RetryRule retry = {{Status::crash, 1}, {Status::spawn_failed, 3}};

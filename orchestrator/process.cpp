@@ -352,6 +352,24 @@ std::uint64_t process_start_time(pid_t pid) {
     return std::strtoull(line.c_str() + at, nullptr, 10);
 }
 
+std::string describe_activity(pid_t pid) {
+    const std::string folder = "/proc/" + std::to_string(pid);
+    std::string line;
+    std::getline(std::ifstream(folder + "/stat"), line);
+    const auto bracket = line.rfind(')');  // the program's name in brackets may hold anything
+    if (bracket == std::string::npos || bracket + 2 >= line.size()) return {};
+    const char state = line[bracket + 2];
+    const std::string does = state == 'R'   ? "runs"
+                             : state == 'S' ? "sleeps"
+                             : state == 'D' ? "waits for the kernel"
+                             : state == 'T' ? "is stopped"
+                             : state == 't' ? "is held by a debugger"
+                                            : std::string("is in state ") + state;
+    std::string where;
+    std::getline(std::ifstream(folder + "/wchan"), where);
+    return "its main thread " + does + (where.empty() || where == "0" ? "" : " in " + where);
+}
+
 void reap_leftovers() {
     for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
         std::ifstream children(task.path() / "children");

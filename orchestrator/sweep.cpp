@@ -88,6 +88,7 @@ WorkerCommand worker_command(const Options& options) {
     command.argv = worker_argv(options);
     command.behind_launcher = !options.launcher.empty();
     command.timeout = options.timeout;
+    command.stall_timeout = options.stall_timeout;
     command.start_timeout = options.start_timeout;
     command.kill_grace = options.kill_grace;
     return command;

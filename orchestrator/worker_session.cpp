@@ -4,6 +4,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <chrono>
 #include <type_traits>
 
 #include "orchestrator/errors.h"
@@ -13,7 +14,7 @@ namespace asio = boost::asio;
 using std::chrono::milliseconds;
 
 WorkerSession::WorkerSession(asio::io_context& io, const WorkerCommand& command, Hooks hooks)
-    : io_(io), command_(command), hooks_(std::move(hooks)), deadline_(io), grace_(io) {}
+    : io_(io), command_(command), hooks_(std::move(hooks)), deadline_(io), stall_(io), grace_(io) {}
 
 void WorkerSession::start(Job job, const std::vector<std::string>& environment) {
     job_ = std::move(job);
@@ -38,6 +39,9 @@ void WorkerSession::start(Job job, const std::vector<std::string>& environment) 
         });
         return;
     }
+    // The counter of a launcher's own machine says nothing of the worker's.
+    if (!command_.behind_launcher) oom_kills_ = OomKillCounter(process_->pid());
+    oom_kills_before_ = oom_kills_.read();
     hooks_.on_spawn(*process_);
     // A launcher may queue for hours.
     if (!command_.behind_launcher)
@@ -101,6 +105,7 @@ void WorkerSession::on_line(std::string_view line) {
                 if (!is_ours(event.nonce)) return on_noise(line);
                 seen_.taken = true;
                 seen_.phase = event.phase;
+                sign_of_life();
                 hooks_.on_phase(*job_, event.phase);
             } else if constexpr (std::is_same_v<Event, protocol::Result>) {
                 if (!is_ours(event.nonce)) return on_noise(line);
@@ -127,7 +132,29 @@ void WorkerSession::send_request() {
     // A worker that gets just one request ends by itself when its input does.
     if (!hooks_.has_next_job) process_->close_stdin();
     limit(deadline_, command_.timeout,
-          [this] { kill_politely(KilledFor::no_result, command_.timeout); });
+          [this] { end_overdue(KilledFor::no_result, command_.timeout); });
+    oom_kills_before_ = oom_kills_.read();
+    sign_of_life();
+}
+
+void WorkerSession::sign_of_life() {
+    last_sign_ = std::chrono::steady_clock::now();
+    if (command_.stall_timeout && seen_.results.empty())
+        limit(stall_, *command_.stall_timeout,
+              [this] { end_overdue(KilledFor::stalled, *command_.stall_timeout); });
+}
+
+void WorkerSession::end_overdue(KilledFor reason, milliseconds limit_of_reason) {
+    if (seen_.killed_for != KilledFor::nothing || !seen_.results.empty()) return;
+    const auto silent = std::chrono::steady_clock::now() - last_sign_;
+    seen_.hung = "the last sign of life was " +
+                 format_duration(std::chrono::duration<double, std::milli>(silent).count()) +
+                 " before";
+    // A launcher's own thread tells nothing of the worker's.
+    const std::string activity =
+        command_.behind_launcher ? std::string() : describe_activity(process_->pid());
+    if (!activity.empty()) seen_.hung += ", " + activity;
+    kill_politely(reason, limit_of_reason);
 }
 
 void WorkerSession::on_result(Outcome outcome) {
@@ -137,6 +164,7 @@ void WorkerSession::on_result(Outcome outcome) {
     seen_.results.push_back(std::move(outcome));
     if (!is_first) return;
     deadline_.expires_at(Timer::time_point::max());
+    stall_.expires_at(Timer::time_point::max());
     // A second result in the same bytes shall be seen before the first counts as final.
     asio::post(io_, [self = shared_from_this()] { self->after_result(); });
 }
@@ -193,7 +221,9 @@ void WorkerSession::on_stdout_end() {
 
 void WorkerSession::on_process_end(const ProcessEnd& end) {
     seen_.end = end;
+    seen_.oom_killed = oom_kills_before_ && oom_kills_.read() > oom_kills_before_;
     deadline_.cancel();
+    stall_.cancel();
     grace_.cancel();
     ended_ = true;
     end_attempt();

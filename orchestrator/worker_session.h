@@ -14,6 +14,7 @@
 
 #include "orchestrator/cell_log.h"
 #include "orchestrator/evidence.h"
+#include "orchestrator/oom_kills.h"
 #include "orchestrator/process.h"
 
 namespace isosweep {
@@ -31,6 +32,7 @@ struct WorkerCommand {
     std::vector<std::string> argv;  ///< launcher, worker, "--serve"
     bool behind_launcher = false;
     std::chrono::milliseconds timeout{};
+    std::optional<std::chrono::milliseconds> stall_timeout;
     std::chrono::milliseconds start_timeout{};
     std::chrono::milliseconds kill_grace{};
     bool stderr_to_terminal = false;
@@ -81,6 +83,8 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     void on_stdout_end();
     void on_process_end(const ProcessEnd& end);
     void send_request();
+    void sign_of_life();
+    void end_overdue(KilledFor reason, std::chrono::milliseconds limit);
     void after_result();
     void end_attempt();
     void limit(Timer& timer, std::chrono::milliseconds after, std::function<void()> then);
@@ -99,7 +103,11 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     bool said_hello_ = false;
     bool retiring_ = false;  ///< gets no further job
     bool ended_ = false;
+    std::chrono::steady_clock::time_point last_sign_;  ///< of life, for the job at hand
+    OomKillCounter oom_kills_;
+    std::optional<std::int64_t> oom_kills_before_;
     Timer deadline_;
+    Timer stall_;
     Timer grace_;
 };
 

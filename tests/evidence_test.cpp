@@ -73,6 +73,13 @@ TEST_CASE("a time limit is a timeout that names the phase") {
     CHECK(outcome.status == Status::timeout);
     CHECK(outcome.message == "no result within timeout = 2.0 s in phase measure");
     CHECK(outcome.phase == "measure");
+    Evidence stalled = killed(KilledFor::stalled);
+    stalled.hung = "the last sign of life was 2.0 s before, its main thread sleeps in futex";
+    CHECK(classify(stalled).status == Status::timeout);
+    CHECK(
+        classify(stalled).message ==
+        "no sign of life within stall-timeout = 2.0 s in phase measure; the last sign of life was "
+        "2.0 s before, its main thread sleeps in futex");
     CHECK(classify(killed(KilledFor::no_hello)).status == Status::timeout);
     const Outcome closed = classify(killed(KilledFor::stdout_closed));
     CHECK(closed.status == Status::timeout);
@@ -89,6 +96,20 @@ TEST_CASE("death without a result: crash by a signal, error by a code, invalid b
     CHECK(classify(worker_that(Exited{9})).exit_code == 9);
     CHECK(classify(worker_that(Exited{139})).status == Status::error);
     CHECK(classify(worker_that(Exited{0})).status == Status::invalid_result);
+}
+
+TEST_CASE("a SIGKILL is the want of memory only where the kernel counted one") {
+    Evidence seen = worker_that(Signaled{SIGKILL});
+    CHECK(classify(seen).status == Status::crash);
+    seen.oom_killed = true;
+    CHECK(classify(seen).status == Status::oom_host);
+    CHECK(classify(seen).message == "killed for want of memory in phase measure");
+    CHECK(classify(seen).signal == "SIGKILL");
+    seen.behind_launcher = true;
+    CHECK(classify(seen).status == Status::crash);
+    Evidence other = worker_that(Signaled{SIGSEGV});
+    other.oom_killed = true;
+    CHECK(classify(other).status == Status::crash);
 }
 
 TEST_CASE("behind a launcher 128 + n is a signal") {

@@ -116,6 +116,11 @@ void answer(const protocol::Request& request) {
     if (behaviour == "crash_once" && is_first_time(text)) die_by(SIGSEGV);
     if (behaviour == "exit") ::_exit(number(0));
     if (behaviour == "hang") sleep_for_ever();
+    if (behaviour == "lively")
+        for (int i = 0; i < 10; ++i) {
+            sleep_ms(100);
+            say(protocol::phase_line(nonce, "measure"));
+        }
     if (behaviour == "ignore_term") {
         ::signal(SIGTERM, SIG_IGN);
         sleep_for_ever();

@@ -57,7 +57,7 @@ enum class Fault { none, before, half, after, error };
 
 /// What befalls the call that is about to happen.
 Fault next_fault() {
-    static const long at = std::atol(variable("FAULT_AT").c_str());
+    static const long at = std::stol("0" + variable("FAULT_AT"));
     static const std::string action = variable("FAULT_ACTION");
     static long calls = 0;
     static const int counter =

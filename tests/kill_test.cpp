@@ -131,8 +131,8 @@ TEST_CASE("killed before, in and behind every write, sync and rename, a sweep go
 
 TEST_CASE("killed at random moments, a sweep goes on") {
     const char* const wanted = std::getenv("ISOSWEEP_TEST_KILLS");
-    const int rounds = wanted ? std::atoi(wanted) : 15;
-    std::mt19937 random(20261123);  // NOLINT(*-msc51-cpp): the same moments every time
+    const int rounds = wanted ? std::stoi(wanted) : 15;
+    std::mt19937 random(20261123);  // NOLINT(*-random-generator-seed): the same every time
     for (int round = 0; round < rounds; ++round) {
         CAPTURE(round);
         Sandbox sandbox(config);

@@ -12,6 +12,16 @@ using namespace isosweep::tests;
 
 TEST_SUITE_BEGIN("sweep");
 
+TEST_CASE("a worker without a sign of life is ended by stall-timeout, a lively one is not") {
+    Sandbox sandbox("axis.behaviour = hang, lively\nstall-timeout = 500ms\n");
+    CHECK(sandbox.sweep().exit_code == 1);
+    CHECK(sandbox.column("status") == "timeout ok");
+    const std::string message = sandbox.column("message");
+    CHECK(contains(message,
+                   "no sign of life within stall-timeout = 0.5 s in phase measure; the last"));
+    CHECK(contains(message, "its main thread sleeps"));
+}
+
 TEST_CASE("every way a worker can behave has its outcome, alone and in a shared sweep") {
     const std::pair<const char*, const char*> cases[] = {
         {"ok", "ok"},
