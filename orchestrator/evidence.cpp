@@ -73,7 +73,7 @@ Outcome classify_rows(const Evidence& seen) {
     if (seen.results.size() == 1) {
         Outcome result = seen.results[0];
         if (seen.killed_for == KilledFor::no_exit)
-            result.flags.push_back("dirty_exit:no_exit");
+            result.flags.emplace_back("dirty_exit:no_exit");
         else if (end && seen.killed_for == KilledFor::nothing && result.status != crash)
             result.flags.push_back(
                 "dirty_exit:" + (end->exit_code ? std::to_string(*end->exit_code) : end->signal));

@@ -101,7 +101,7 @@ void initialize() {
 }
 
 Properties properties() {
-    const int device = c10::cuda::current_device();
+    const auto device = c10::cuda::current_device();
     cudaDeviceProp found;
     C10_CUDA_CHECK(cudaGetDeviceProperties(&found, device));
     int clock_khz = 0;

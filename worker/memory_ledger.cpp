@@ -72,11 +72,12 @@ MemoryLedger account(const std::vector<cuda::AllocationEvent>& log, const KnownM
         if (block.begin >= peak || block.end < peak) continue;
         const bool stays = block.end == std::numeric_limits<std::size_t>::max();
         // An address may have been used before by something else: only the last owner stays.
+        const bool is_kept_for_backward =
+            stays ? outputs.contains(block.address)
+                  : block.begin < forward_end && block.end > forward_end;
         if (stays && gradients.contains(block.address))
             ledger.gradients += block.bytes;
-        else if (stays && outputs.contains(block.address))
-            ledger.activations += block.bytes;
-        else if (!stays && block.begin < forward_end && block.end > forward_end)
+        else if (is_kept_for_backward)
             ledger.activations += block.bytes;
         else
             ledger.workspace += block.bytes;

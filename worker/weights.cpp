@@ -41,7 +41,7 @@ torch::Tensor merged(const torch::Tensor& block, const torch::Tensor& first, std
     return block.narrow(0, first.storage_offset(), rows * columns).view({rows, columns});
 }
 
-torch::Tensor draw_truncated_normal(torch::Tensor tensor, double sigma) {
+torch::Tensor draw_truncated_normal(const torch::Tensor& tensor, double sigma) {
     const torch::NoGradGuard no_grad;
     const double edge = std::erf(3.0 / std::sqrt(2.0));
     // The inverse of the normal distribution, applied in place to uniform numbers.
@@ -51,9 +51,9 @@ torch::Tensor draw_truncated_normal(torch::Tensor tensor, double sigma) {
         .clamp_(-3.0 * sigma, 3.0 * sigma);
 }
 
-torch::Tensor draw_linear(torch::Tensor weight) {
+torch::Tensor draw_linear(const torch::Tensor& weight) {
     const auto fans = static_cast<double>(weight.size(0) + weight.size(1));
-    return draw_truncated_normal(std::move(weight), std::sqrt(2.0 / fans));
+    return draw_truncated_normal(weight, std::sqrt(2.0 / fans));
 }
 
 }  // namespace isosweep

@@ -43,10 +43,10 @@ torch::Tensor merged(const torch::Tensor& block, const torch::Tensor& first, std
 
 /// Sets a linear layer's weight [out, in] as the course does: normal with variance 2 / (in + out),
 /// cut at three standard deviations. \returns the weight
-torch::Tensor draw_linear(torch::Tensor weight);
+torch::Tensor draw_linear(const torch::Tensor& weight);
 
 /// Sets `tensor` to normal numbers cut at three standard deviations, in place, from the default
 /// generator of its device. \returns the tensor
-torch::Tensor draw_truncated_normal(torch::Tensor tensor, double sigma);
+torch::Tensor draw_truncated_normal(const torch::Tensor& tensor, double sigma);
 
 }  // namespace isosweep
