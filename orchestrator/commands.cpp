@@ -173,6 +173,7 @@ int run_sweep(const Command& command, const std::vector<std::string>& arguments)
         print(render(cells, command.options.view, Format::markdown));
     }
     print_summary(sweep, cells, end, arguments);
+    if (!end.broken.empty()) throw EnvironmentError(end.broken);
     if (end.signal != 0) {
         // So that a shell sees a death by this signal and stops its loop, too.
         ::signal(end.signal, SIG_DFL);

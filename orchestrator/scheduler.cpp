@@ -72,7 +72,7 @@ class Scheduler::Run {
           ticker_(io_),
           saver_(io_),
           places_(settings_.slots.size()) {
-        for (const int number : {SIGINT, SIGTERM, SIGHUP})
+        for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1})
             if (!is_ignored(number)) signals_.add(number);
         for (std::size_t i = 0; i < cells.size(); ++i) {
             queue_.push_back(i);
@@ -104,6 +104,8 @@ class Scheduler::Run {
         std::string token;             ///< of its worker
         Clock::time_point started;     ///< its current attempt
         std::int64_t started_unix_ms = 0;
+        std::string cell;   ///< what it runs, for a person
+        std::string phase;  ///< the last that the worker told
     };
     struct Ended {
         std::size_t cell;
@@ -111,7 +113,9 @@ class Scheduler::Run {
         Attempt attempt;
     };
 
-    bool stopping() const { return end_.signal != 0 || end_.too_many_failures; }
+    bool stopping() const {
+        return end_.signal != 0 || end_.too_many_failures || !end_.broken.empty();
+    }
     bool has_job() const { return !queue_.empty() && !stopping(); }
 
     void fill_slots() {
@@ -130,6 +134,7 @@ class Scheduler::Run {
     void start_cells(std::size_t slot) {
         WorkerSession::Hooks hooks;
         hooks.on_phase = [this, slot](const Job&, std::string_view phase) {
+            places_[slot].phase = phase;
             display_.cell_phase(static_cast<int>(slot), phase);
         };
         hooks.on_attempt_end = [this, slot](const Job& ended, const Evidence& seen) {
@@ -194,6 +199,8 @@ class Scheduler::Run {
                   describe(planned.cell));
         place.started = Clock::now();
         place.started_unix_ms = unix_now_ms();
+        place.cell = describe(planned.cell);
+        place.phase.clear();
         display_.cell_started(planned, static_cast<int>(slot), job.attempt);
         return job;
     }
@@ -258,6 +265,8 @@ class Scheduler::Run {
 
         const std::size_t cell = index_of_.at(job.key);
         const Status status = attempt.outcome.status;
+        check_workers_start(seen, attempt.outcome, step.decision);
+        if (step.decision == Decision::record) ++recorded_;
         if (step.decision == Decision::record && is_failed(status)) {
             ++failures_;
             if (settings_.max_failures && failures_ >= *settings_.max_failures)
@@ -314,10 +323,40 @@ class Scheduler::Run {
         io_.stop();
     }
 
+    /// How far it is, in a few lines.
+    std::string status_text() const {
+        std::string text = std::to_string(recorded_) + " of " + std::to_string(cells_.size()) +
+                           " cells done in this run, " + std::to_string(failures_) + " failed";
+        for (const Place& place : places_) {
+            if (!place.session) continue;
+            const double ms =
+                std::chrono::duration<double, std::milli>(Clock::now() - place.started).count();
+            text += "\nrunning: " + place.cell +
+                    (place.phase.empty() ? "" : ", phase " + place.phase) + ", for " +
+                    format_duration(ms);
+        }
+        return text;
+    }
+
+    /// Stops a sweep in which no worker can be started, before it has failed every cell so.
+    void check_workers_start(const Evidence& seen, const Outcome& outcome, Decision decision) {
+        constexpr int enough = 3;
+        if (seen.hello) {
+            a_worker_started_ = true;
+        } else if (!a_worker_started_ && outcome.status == Status::spawn_failed &&
+                   decision == Decision::record && ++cells_without_worker_ == enough) {
+            end_.broken = "no worker can be started; the last of " + std::to_string(enough) +
+                          " cells ended with: " + outcome.message +
+                          ". Mend that, then the same command goes on";
+        }
+    }
+
     void wait_for_signal() {
         signals_.async_wait([this](const boost::system::error_code& problem, int number) {
             if (problem) return;
-            if (end_.signal == 0) {
+            if (number == SIGUSR1) {
+                display_.print(status_text());
+            } else if (end_.signal == 0) {
                 end_.signal = number;
                 display_.print(signal_name(number) +
                                ": finishing the running cell; once more kills it");
@@ -354,6 +393,9 @@ class Scheduler::Run {
     std::size_t delayed_ = 0;  ///< cells that wait to be queued again
     std::vector<Ended> unsynced_;
     std::int64_t failures_ = 0;
+    std::size_t recorded_ = 0;
+    bool a_worker_started_ = false;
+    int cells_without_worker_ = 0;
     bool save_planned_ = false;
     Clock::time_point last_save_{};
     SweepEnd end_;

@@ -34,6 +34,7 @@ struct SweepSettings {
 struct SweepEnd {
     int signal = 0;                  ///< the one that asked us to stop; 0: none
     bool too_many_failures = false;  ///< `max_failures` was reached
+    std::string broken;              ///< why no worker can be started; empty where some did
 };
 
 /// Runs cells in slots until each has an outcome, or until it is told to stop. Each attempt's end

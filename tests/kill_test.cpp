@@ -164,21 +164,6 @@ TEST_CASE("killed twelve times in the same cell, a sweep goes on") {
     CHECK(left_behind(sandbox) == "");
 }
 
-TEST_CASE("a journal cut at any byte is read up to its last whole line, or refused by number") {
-    Sandbox sandbox(config);
-    sandbox.sweep();
-    const std::string whole = sandbox.file("results/x/journal.jsonl");
-    TempFolder folder;
-    for (std::size_t size = 0; size <= whole.size(); ++size) {
-        write_file(folder / "j", whole.substr(0, size));
-        const Journal journal = Journal::open(folder / "j");
-        const std::size_t kept = whole.rfind('\n', size == 0 ? 0 : size - 1);
-        const std::size_t expected =
-            size == 0 || kept == std::string::npos || kept >= size ? 0 : kept + 1;
-        REQUIRE(fs::file_size(folder / "j") == expected);
-    }
-}
-
 TEST_CASE("a disk that fails ends the sweep with exit 4 and one line; what is there stays whole") {
     for (const char* error : {"ENOSPC", "EIO"}) {
         for (int at = 1;; at += 3) {

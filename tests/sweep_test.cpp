@@ -163,6 +163,36 @@ TEST_CASE(
     CHECK(sandbox.column("status") == "ok");
 }
 
+TEST_CASE("a sweep in which no worker starts stops after three cells and says so once") {
+    Sandbox sandbox("context-length = 1..50\nretry = spawn_failed:0\n");
+    sandbox.set_variable("FAKE_WORKER_START=dies");
+    const Ran ran = sandbox.sweep();
+    CHECK(ran.exit_code == 5);
+    CHECK(contains(
+        ran.err,
+        "no worker can be started; the last of 3 cells ended with: the worker ended before "
+        "its hello (exit code 127): cannot find a library"));
+    const Journal journal = Journal::read(sandbox.path("results/x/journal.jsonl"));
+    CHECK(journal.cells().size() == 3);
+    // Nothing of it is held against the cells.
+    sandbox.set_variable("FAKE_WORKER_START=");
+    CHECK(sandbox.sweep().exit_code == 0);
+    CHECK_FALSE(contains(sandbox.column("status"), "spawn_failed"));
+}
+
+TEST_CASE("SIGUSR1 tells how far a sweep is") {
+    Sandbox sandbox("axis.behaviour = ok, slow:1500\n");
+    const pid_t pid = sandbox.start({"run", "x.cfg"});
+    sandbox.wait_until([&] { return sandbox.answers() == 1; });
+    sandbox.wait_until([&] {
+        ::kill(pid, SIGUSR1);
+        return contains(sandbox.file("err.txt"), "phase measure");
+    });
+    CHECK(contains(sandbox.file("err.txt"), "1 of 2 cells done in this run, 0 failed"));
+    CHECK(contains(sandbox.file("err.txt"), "behaviour slow:1500, phase measure, for"));
+    CHECK(sandbox.wait(pid).exit_code == 0);
+}
+
 TEST_CASE("no hello in time is a timeout") {
     Sandbox sandbox("axis.behaviour = ok\nstart-timeout = 200ms\n");
     sandbox.set_variable("FAKE_WORKER_START=no_hello");
