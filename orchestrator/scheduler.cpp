@@ -72,7 +72,7 @@ class Scheduler::Run {
           ticker_(io_),
           saver_(io_),
           places_(settings_.slots.size()) {
-        for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1})
+        for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCONT})
             if (!is_ignored(number)) signals_.add(number);
         for (std::size_t i = 0; i < cells.size(); ++i) {
             queue_.push_back(i);
@@ -356,6 +356,9 @@ class Scheduler::Run {
             if (problem) return;
             if (number == SIGUSR1) {
                 display_.print(status_text());
+            } else if (number == SIGCONT) {
+                for (Place& place : places_)
+                    if (place.session) place.session->restart_limits();
             } else if (end_.signal == 0) {
                 end_.signal = number;
                 display_.print(signal_name(number) +

@@ -43,10 +43,31 @@ void WorkerSession::start(Job job, const std::vector<std::string>& environment) 
     if (!command_.behind_launcher) oom_kills_ = OomKillCounter(process_->pid());
     oom_kills_before_ = oom_kills_.read();
     hooks_.on_spawn(*process_);
+    limit_hello();
+}
+
+void WorkerSession::limit_hello() {
     // A launcher may queue for hours.
     if (!command_.behind_launcher)
         limit(deadline_, command_.start_timeout,
               [this] { kill_politely(KilledFor::no_hello, command_.start_timeout); });
+}
+
+void WorkerSession::limit_result() {
+    limit(deadline_, command_.timeout,
+          [this] { end_overdue(KilledFor::no_result, command_.timeout); });
+}
+
+void WorkerSession::restart_limits() {
+    if (ended_ || retiring_ || !job_ || seen_.killed_for != KilledFor::nothing ||
+        !seen_.results.empty())
+        return;
+    if (!said_hello_) {
+        limit_hello();
+        return;
+    }
+    limit_result();
+    sign_of_life();
 }
 
 void WorkerSession::abort() {
@@ -131,8 +152,7 @@ void WorkerSession::send_request() {
     process_->write(protocol::request_line(job_->request));
     // A worker that gets just one request ends by itself when its input does.
     if (!hooks_.has_next_job) process_->close_stdin();
-    limit(deadline_, command_.timeout,
-          [this] { end_overdue(KilledFor::no_result, command_.timeout); });
+    limit_result();
     oom_kills_before_ = oom_kills_.read();
     sign_of_life();
 }
@@ -241,9 +261,16 @@ void WorkerSession::end_attempt() {
 void WorkerSession::limit(Timer& timer, milliseconds after, std::function<void()> then) {
     timer.expires_after(after);
     // A wait that was over before it could be cancelled speaks of a job that is done.
-    timer.async_wait([self = shared_from_this(), then = std::move(then), &timer,
+    timer.async_wait([self = shared_from_this(), then = std::move(then), &timer, after,
                       expiry = timer.expiry()](const boost::system::error_code& problem) {
-        if (!problem && !self->ended_ && timer.expiry() == expiry) then();
+        if (problem || self->ended_ || timer.expiry() != expiry) return;
+        // So late only where this program, or the machine, was stopped meanwhile: what the worker
+        // said in that time is still to be read.
+        constexpr milliseconds on_time(500);
+        if (Timer::clock_type::now() - expiry > on_time)
+            self->limit(timer, after, then);
+        else
+            then();
     });
 }
 

@@ -67,6 +67,9 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     /// Starts a worker for `job`. What goes wrong is told through the hooks.
     void start(Job job, const std::vector<std::string>& environment);
 
+    /// Begins the limits of time anew: this program was stopped for a while, and could not listen.
+    void restart_limits();
+
     /// Kills the worker now; its job ends as interrupted.
     void abort();
     /// Kills the worker now and tells nobody. For leaving in a hurry.
@@ -83,6 +86,8 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     void on_stdout_end();
     void on_process_end(const ProcessEnd& end);
     void send_request();
+    void limit_hello();
+    void limit_result();
     void sign_of_life();
     void end_overdue(KilledFor reason, std::chrono::milliseconds limit);
     void after_result();
