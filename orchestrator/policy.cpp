@@ -28,7 +28,8 @@ NextStep decide(const Evidence& seen, const Outcome& outcome, const CellHistory&
     if (outcome.status == Status::interrupted) return {Decision::again, {}};
     const bool died = seen.end && seen.killed_for == KilledFor::nothing;
     // A worker that hangs after its last answer never sees the next request.
-    const bool hung_before = seen.reused && seen.killed_for == KilledFor::no_result;
+    const bool hung_before = seen.reused && (seen.killed_for == KilledFor::no_result ||
+                                             seen.killed_for == KilledFor::stalled);
     if (seen.hello && !seen.taken && (died || hung_before)) {
         const int tries = so_far(Decision::again, outcome.status);
         if (tries < allowed(rule, Status::spawn_failed)) return {Decision::again, {}};

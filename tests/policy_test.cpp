@@ -70,6 +70,8 @@ TEST_CASE("a shared worker that hung before the request does not cost the next c
     CHECK(decide(seen, with(Status::timeout), {}, usual).decision == Decision::record);
     seen.reused = true;
     CHECK(decide(seen, with(Status::timeout), {}, usual).decision == Decision::again);
+    seen.killed_for = KilledFor::stalled;
+    CHECK(decide(seen, with(Status::timeout), {}, usual).decision == Decision::again);
 }
 
 TEST_CASE("an interruption never counts") {
