@@ -7,7 +7,9 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "orchestrator/clock.h"
 #include "orchestrator/errors.h"
@@ -57,7 +59,14 @@ FileDescriptor::~FileDescriptor() {
 OutputLock::OutputLock(const fs::path& file)
     : fd_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
     if (!fd_) fail("open the lock", file);
-    if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0) {
+    bool is_ours = ::flock(fd_.get(), LOCK_EX | LOCK_NB) == 0;
+    // A run that was killed while it started a worker leaves the lock to that child, which is about
+    // to die: a moment later it is free.
+    for (int tries = 0; !is_ours && errno == EWOULDBLOCK && tries < 40; ++tries) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(25));
+        is_ours = ::flock(fd_.get(), LOCK_EX | LOCK_NB) == 0;
+    }
+    if (!is_ours) {
         if (errno != EWOULDBLOCK) fail("lock", file);
         const std::string holder(one_line(read_descriptor(fd_.get(), file)));
         throw LockedError("another run holds " + folder_of(file).string() + ": " +
