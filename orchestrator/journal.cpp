@@ -34,6 +34,19 @@ void for_each_header_part(SettingRef& setting, Visit&& visit) {
     visit("driver", setting.driver);
 }
 
+Setting setting_from(const json::object& record) {
+    Setting setting;
+    for_each_header_part(setting, [&](const char* name, std::string& part) {
+        part = text_member(record, name);
+    });
+    return setting;
+}
+
+void put_setting(json::object& record, const Setting& setting) {
+    for_each_header_part(setting,
+                         [&](const char* name, const std::string& part) { record[name] = part; });
+}
+
 }  // namespace
 
 Journal Journal::open(const fs::path& file) {
@@ -91,15 +104,15 @@ void Journal::apply(const json::object& record) {
             throw UsageError(file_.string() + ": the journal has schema " + std::to_string(found) +
                              ", this program knows " + std::to_string(schema) +
                              "; use the program that wrote it, or start over with --fresh");
-        setting_.emplace();
-        for_each_header_part(*setting_, [&](const char* name, std::string& part) {
-            part = text_member(record, name);
-        });
+        settings_ = {setting_from(record)};
+    } else if (kind == "setting") {
+        settings_.push_back(setting_from(record));
     } else if (kind == "hello") {
-        if (!setting_) throw std::runtime_error("a hello before the header");
+        if (settings_.empty()) throw std::runtime_error("a hello before the header");
         const json::object& facts = record.at("facts").as_object();
-        setting_->worker = text_member(facts, "build");
-        setting_->torch = text_member(facts, "torch");
+        if (settings_.back().worker) settings_.push_back(settings_.back());
+        settings_.back().worker = text_member(facts, "build");
+        settings_.back().torch = text_member(facts, "torch");
     } else if (kind == "worker") {
         WorkerRecord worker;
         worker.token = record.at("token").as_string();
@@ -107,6 +120,8 @@ void Journal::apply(const json::object& record) {
         worker.start_time = record.at("start_time").to_number<std::uint64_t>();
         worker.slot = static_cast<int>(record.at("slot").as_int64());
         worker.gpu_uuid = text_member(record, "gpu");
+        worker.boot = text_member(record, "boot");
+        tokens_[worker.pid] = worker.token;
         workers_[worker.token] = worker;
     } else if (kind == "probe") {
         // A precision that we do not know comes from a later version.
@@ -129,6 +144,8 @@ void Journal::apply(const json::object& record) {
         attempt.token = text_member(record, "token");
         attempt.start_ms = record.at("start_ms").as_int64();
         attempt.elapsed_ms = record.at("elapsed_ms").as_int64();
+        if (settings_.empty()) throw std::runtime_error("an end before the header");
+        attempt.setting = settings_.size() - 1;
         cell.open = cell.open_here = false;
         const Status status = attempt.outcome.status;
         if (attempt.decision != Decision::again && is_final(status)) {
@@ -158,6 +175,11 @@ const WorkerRecord* Journal::worker(const std::string& token) const {
     return found == workers_.end() ? nullptr : &found->second;
 }
 
+const WorkerRecord* Journal::worker_with(std::int64_t pid) const {
+    const auto found = tokens_.find(pid);
+    return found == tokens_.end() ? nullptr : worker(found->second);
+}
+
 std::optional<double> Journal::attainable_tflops(const std::string& gpu_uuid,
                                                  Precision precision) const {
     const auto found = tflops_.find({gpu_uuid, precision});
@@ -174,8 +196,14 @@ void Journal::append(const json::object& record) {
 void Journal::write_header(const Setting& setting) {
     json::object record{
         {"record", "header"}, {"schema", schema}, {"created", format_utc(unix_now_ms())}};
-    for_each_header_part(setting,
-                         [&](const char* name, const std::string& part) { record[name] = part; });
+    put_setting(record, setting);
+    append(record);
+    sync();
+}
+
+void Journal::write_setting(const Setting& setting) {
+    json::object record{{"record", "setting"}, {"time", format_utc(unix_now_ms())}};
+    put_setting(record, setting);
     append(record);
     sync();
 }
@@ -191,7 +219,8 @@ void Journal::write_worker(const WorkerRecord& worker) {
             {"pid", worker.pid},
             {"start_time", worker.start_time},
             {"slot", worker.slot},
-            {"gpu", worker.gpu_uuid}});
+            {"gpu", worker.gpu_uuid},
+            {"boot", worker.boot}});
 }
 
 void Journal::write_probe(const ProbeRecord& probe) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "orchestrator/files.h"
+#include "orchestrator/setting.h"
 
 namespace isosweep {
 
@@ -38,6 +39,7 @@ struct Attempt {
     std::string token;          ///< the worker's
     std::int64_t start_ms = 0;  ///< milliseconds since 1970, UTC
     std::int64_t elapsed_ms = 0;
+    std::size_t setting = 0;  ///< which of the journal's settings it was measured with
 };
 
 /// An attempt that was not recorded as the cell's outcome.
@@ -69,6 +71,7 @@ struct WorkerRecord {
     std::uint64_t start_time = 0;  ///< clock ticks since boot
     int slot = 0;
     std::string gpu_uuid;
+    std::string boot = {};  ///< of the machine, since when its pids and start times count
 };
 
 /// How fast a GPU multiplies matrices, measured once in a sweep.
@@ -78,21 +81,6 @@ struct ProbeRecord {
     Precision precision = Precision::fp32;
     double tflops = 0;
     boost::json::array samples_ms;
-};
-
-/// What a sweep was measured with, kept in the journal's header. A resume with another is refused.
-struct Setting {
-    std::string isosweep;        ///< this program's build
-    std::string isolation;       ///< process or shared
-    std::string device;          ///< what `auto` and `cuda` mean here: cuda or cpu
-    std::string device_warning;  ///< why that is not what was asked for; empty if it is
-    std::string gpu;             ///< "NVIDIA H200 (140 GiB)", several joined by ", "; empty without
-    std::string driver;
-    // From the first hello, absent before it:
-    std::optional<std::string> worker;  ///< the worker's build
-    std::optional<std::string> torch;   ///< empty for a worker without Torch
-
-    bool operator==(const Setting&) const = default;
 };
 
 /// The truth about a sweep: one JSON object a line, only ever appended (docs/ARCHITECTURE.md).
@@ -107,17 +95,26 @@ class Journal {
     /// Reads without touching: for reports while a sweep runs. \throws ResultsError
     static Journal read(const std::filesystem::path& file);
 
-    /// The setting as far as it is known; none in a new journal.
-    const std::optional<Setting>& setting() const { return setting_; }
+    /// The latest setting as far as it is known. \returns nullptr in a new journal
+    const Setting* setting() const { return settings_.empty() ? nullptr : &settings_.back(); }
+    /// What an attempt of this journal was measured with.
+    const Setting& setting_of(const Attempt& attempt) const {
+        return settings_.at(attempt.setting);
+    }
+    const std::filesystem::path& file() const { return file_; }
     const CellHistory& history(const std::string& key) const;
     const WorkerRecord* worker(const std::string& token) const;
+    /// The last worker with this process id. \returns nullptr where none had it
+    const WorkerRecord* worker_with(std::int64_t pid) const;
     /// The speed of this GPU's matrix product, in TFLOP/s; absent where it was not measured.
     std::optional<double> attainable_tflops(const std::string& gpu_uuid, Precision precision) const;
     /// Keys of all cells with at least one record.
     const std::unordered_map<std::string, CellHistory>& cells() const { return cells_; }
 
     void write_header(const Setting& setting);
-    /// Adds the first hello's part of the setting.
+    /// From here on the sweep is measured with something else.
+    void write_setting(const Setting& setting);
+    /// Adds a hello's part of the setting; where it has one already, another setting begins.
     void write_hello(const boost::json::object& facts);
     void write_worker(const WorkerRecord& worker);
     /// Durable with the next sync.
@@ -136,9 +133,10 @@ class Journal {
 
     std::filesystem::path file_;
     FileDescriptor fd_;
-    std::optional<Setting> setting_;
+    std::vector<Setting> settings_;  ///< the one it was begun with, then others
     std::unordered_map<std::string, CellHistory> cells_;
     std::unordered_map<std::string, WorkerRecord> workers_;
+    std::unordered_map<std::int64_t, std::string> tokens_;  ///< of workers, by process id
     std::map<std::pair<std::string, Precision>, double> tflops_;  ///< by GPU and precision
 };
 

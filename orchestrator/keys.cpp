@@ -124,6 +124,8 @@ const std::vector<SingleKey>& single_keys() {
          [](Options& o, const std::string& v) { o.worker = v; }},
         {"fresh", "off", "start over; the old run is kept beside the new one", true,
          [](Options& o, const std::string& v) { o.fresh = parse_switch(v); }},
+        {"allow-mixed", "off", "go on with another build, GPU or driver; the rows say which", true,
+         [](Options& o, const std::string& v) { o.allow_mixed = parse_switch(v); }},
         {"markdown", "off", "print the table as Markdown, too", true,
          [](Options& o, const std::string& v) { o.markdown = parse_switch(v); }},
         {"only", "none", "run just the cell with this key, in the foreground, recording nothing",

@@ -72,6 +72,7 @@ struct Options {
     std::vector<std::string> launcher;
     std::filesystem::path worker;  ///< empty: the one beside this program
     bool fresh = false;
+    bool allow_mixed = false;  ///< go on with another build, GPU or driver
     bool markdown = false;
     std::string only;
 

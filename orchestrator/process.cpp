@@ -352,6 +352,12 @@ std::uint64_t process_start_time(pid_t pid) {
     return std::strtoull(line.c_str() + at, nullptr, 10);
 }
 
+std::string boot_id() {
+    std::string id;
+    std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), id);
+    return id;
+}
+
 std::string describe_activity(pid_t pid) {
     const std::string folder = "/proc/" + std::to_string(pid);
     std::string line;

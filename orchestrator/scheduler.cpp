@@ -170,7 +170,7 @@ class Scheduler::Run {
         Place& place = places_[slot];
         hooks.on_spawn = [this, slot](const Process& process) {
             journal_.write_worker({places_[slot].token, process.pid(), process.start_time(),
-                                   static_cast<int>(slot), settings_.slots[slot].gpu_uuid});
+                                   static_cast<int>(slot), settings_.slots[slot].gpu_uuid, boot_});
         };
         hooks.on_hello = [this](const boost::json::object& facts) { check_hello(facts); };
         hooks.on_end = [this, slot] {
@@ -210,25 +210,18 @@ class Scheduler::Run {
             const auto* value = facts.if_contains(name);
             return value && value->is_string() ? std::string(value->get_string()) : std::string();
         };
-        const Setting& setting = *journal_.setting();
         const auto* const cuda = facts.if_contains("cuda");
         if (settings_.device == Device::cuda && cuda && *cuda == false)
             throw EnvironmentError(
                 "this machine has a GPU, but the worker is built without CUDA: run `make setup "
                 "CUDA=on` and build again, or measure with --device cpu --fresh");
-        if (!setting.worker && !setting.torch) {
-            journal_.write_hello(facts);
-            return;
-        }
-        const auto compare = [&](const char* what, const std::string& then,
-                                 const std::string& now) {
-            if (then != now)
-                throw UsageError(std::string("this sweep was begun with ") + what + " '" + then +
-                                 "', now it is '" + now +
-                                 "': go on with the former, or start over with --fresh");
-        };
-        compare("worker build", setting.worker.value_or(""), text("build"));
-        compare("torch", setting.torch.value_or(""), text("torch"));
+        Setting now = *journal_.setting();
+        const bool is_first = !now.worker;
+        now.worker = text("build");
+        now.torch = text("torch");
+        const auto difference = find_difference(*journal_.setting(), now);
+        if (difference && !settings_.allow_mixed) refuse_difference(*difference, journal_.file());
+        if (is_first || difference) journal_.write_hello(facts);
     }
 
     void end_probe(const std::string& gpu_uuid, Precision precision, const Outcome& outcome) {
@@ -386,6 +379,7 @@ class Scheduler::Run {
     StatusDisplay& display_;
     const Hooks& hooks_;
     const std::vector<PlannedCell>& cells_;
+    const std::string boot_ = boot_id();
     asio::io_context io_;
     asio::signal_set signals_;
     asio::steady_timer ticker_;

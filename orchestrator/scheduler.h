@@ -23,6 +23,7 @@ struct SweepSettings {
     std::vector<Slot> slots;
     Isolation isolation = Isolation::process;
     RetryRule retry;
+    bool allow_mixed = false;  ///< workers of several builds may measure for one sweep
     std::optional<std::int64_t> max_failures;  ///< start no more cells when so many have failed
     Device device = Device::cpu;               ///< what `auto` and `cuda` mean
     std::filesystem::path cells_folder;        ///< KEY/attempt-N.log goes there

@@ -11,6 +11,7 @@
 #include "orchestrator/clock.h"
 #include "orchestrator/errors.h"
 #include "orchestrator/foreground.h"
+#include "orchestrator/leftovers.h"
 #include "orchestrator/log.h"
 #include "orchestrator/repro.h"
 #include "orchestrator/table.h"
@@ -65,24 +66,6 @@ Setting setting_of(const Options& options, const DeviceChoice& choice,
     return setting;
 }
 
-/// Refuses to go on with a sweep that was begun with something else.
-void check_same(const Setting& then, const Setting& now, const fs::path& journal) {
-    const auto compare = [&](const char* what, const std::string& was, const std::string& is) {
-        if (was != is)
-            throw UsageError(journal.string() + ": this sweep was begun with " + what + " '" + was +
-                             "', now it is '" + is +
-                             "': go on with the former, or start over with --fresh");
-    };
-    if (then.device == "cuda" && now.gpu.empty())
-        throw EnvironmentError(journal.string() + ": this sweep was begun on " + then.gpu +
-                               ", and there is no GPU now; bring it back, or start over with "
-                               "--fresh");
-    compare("isolation", then.isolation, now.isolation);
-    compare("GPU", then.gpu, now.gpu);
-    compare("driver", then.driver, now.driver);
-    compare("isosweep", then.isosweep, now.isosweep);
-}
-
 WorkerCommand worker_command(const Options& options) {
     WorkerCommand command;
     command.argv = worker_argv(options);
@@ -123,6 +106,7 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
     settings_.worker = worker_command(options_);
     settings_.isolation = options_.isolation;
     settings_.retry = options_.retry;
+    settings_.allow_mixed = options_.allow_mixed;
     settings_.max_failures =
         options_.fail_fast ? std::optional<std::int64_t>(1) : options_.max_failures;
     settings_.cells_folder = options_.folder() / "cells";
@@ -141,15 +125,14 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
 
     const fs::path file = folder / "journal.jsonl";
     journal_ = std::make_unique<Journal>(Journal::open(file));
+    for (const Leftover& leftover : kill_leftovers(*journal_))
+        log::notice("killed what an earlier run of this sweep left behind: " + leftover.name +
+                    ", process " + std::to_string(leftover.pid));
     const Setting now = setting_of(options_, choice, inventory, gpus_);
-    if (!journal_->setting()) {
+    if (!journal_->setting())
         journal_->write_header(now);
-    } else {
-        check_same(*journal_->setting(), now, file);
-        // What `device` means was decided when the sweep began.
-        choice.device = from_name<Device>(journal_->setting()->device).value_or(Device::cpu);
-        choice.warning = journal_->setting()->device_warning;
-    }
+    else
+        choice = go_on_with(now);
     settings_.device = choice.device;
     settings_.slots = make_slots(options_, choice.device, gpus_);
     if (!choice.warning.empty()) log::warning(choice.warning);
@@ -157,6 +140,24 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
         log::warning("this is a debug build: what it measures is not worth keeping");
     log::info("isosweep " + build_id() + ", " + std::to_string(plan_.size()) + " cells, device " +
               std::string(to_name(choice.device)) + " " + now.gpu);
+}
+
+DeviceChoice Sweep::go_on_with(Setting now) {
+    const Setting then = *journal_->setting();
+    if (then.device == "cuda" && now.gpu.empty())
+        throw EnvironmentError(journal_->file().string() + ": this sweep was begun on " + then.gpu +
+                               ", and there is no GPU now; bring it back, or start over with "
+                               "--fresh");
+    // What `device` means was decided when the sweep began.
+    now.device = then.device;
+    now.device_warning = then.device_warning;
+    if (const auto difference = find_difference(then, now)) {
+        if (!options_.allow_mixed) refuse_difference(*difference, journal_->file());
+        log::notice("goes on with another " + difference->part + ": '" + difference->is +
+                    "' instead of '" + difference->was + "'");
+        journal_->write_setting(now);
+    }
+    return {from_name<Device>(then.device).value_or(Device::cpu), then.device_warning};
 }
 
 std::vector<PlannedCell> Sweep::cells_missing() const {

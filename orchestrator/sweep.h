@@ -31,6 +31,9 @@ class Sweep {
     SweepEnd run(const std::vector<PlannedCell>& cells);
 
   private:
+    /// Checks that the journal's setting is `now`, or that another is allowed, and notes it there.
+    /// \returns what `device` means in this sweep
+    DeviceChoice go_on_with(Setting now);
     void write_csv() const;
 
     Options options_;

@@ -230,7 +230,7 @@ bool is_own_column(std::string_view name) {
 }
 
 Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& journal) {
-    const Setting setting = journal.setting().value_or(Setting{});
+    const Setting latest = journal.setting() ? *journal.setting() : Setting{};
     Table table;
     for (const std::string_view column : first_columns) table.add_column(column);
     table.add_column("key");
@@ -247,6 +247,7 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
         const Attempt* const attempt = history.recorded ? &*history.recorded
                                        : history.last   ? &*history.last
                                                         : nullptr;
+        const Setting& setting = attempt ? journal.setting_of(*attempt) : latest;
         table.add_row();
         table.set("error", error_text(outcome));
         table.set("status", to_text(outcome.status));

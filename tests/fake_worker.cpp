@@ -133,6 +133,15 @@ void answer(const protocol::Request& request) {
         // It leaves the group's leader, keeps our pipes, and would live for ever.
         if (::fork() == 0) sleep_for_ever();
     }
+    if (behaviour == "escape_once" && is_first_time(text)) {
+        // A session of its own, and nothing that would end with us; then we hang.
+        if (::fork() == 0) {
+            ::setsid();
+            for (int fd = 0; fd < 3; ++fd) ::close(fd);
+            sleep_for_ever();
+        }
+        sleep_for_ever();
+    }
     if (behaviour == "garbage") say("some library says hello\n{\"event\":\"result\"}\n\x01\xff\n");
     if (behaviour == "chatty") {
         const std::string line(1000, 'x');

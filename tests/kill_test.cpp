@@ -7,8 +7,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <random>
 #include <set>
+#include <sstream>
 #include <thread>
 
 #include "orchestrator/journal.h"
@@ -161,6 +163,24 @@ TEST_CASE("killed twelve times in the same cell, a sweep goes on") {
     CHECK(sandbox.sweep().exit_code == 0);
     CHECK(sandbox.column("status") == "ok");
     CHECK(sandbox.column("attempts") == "1");
+    CHECK(left_behind(sandbox) == "");
+}
+
+TEST_CASE("what escaped from a killed run is found by its token and killed by the next") {
+    Sandbox sandbox("axis.behaviour = escape_once\n");
+    const pid_t pid = sandbox.start({"run", "x.cfg"});
+    const auto alive = [&] {
+        std::istringstream pids(left_behind(sandbox));
+        return std::distance(std::istream_iterator<int>(pids), {});
+    };
+    sandbox.wait_until([&] { return alive() == 3; });  // isosweep, worker, grandchild
+    ::kill(pid, SIGKILL);
+    sandbox.wait(pid);
+    sandbox.wait_until([&] { return alive() == 1; });  // the grandchild outlives them
+    const Ran ran = sandbox.sweep();
+    CHECK(ran.exit_code == 0);
+    CHECK(contains(ran.err, "killed what an earlier run of this sweep left behind: fake-worker"));
+    CHECK(sandbox.column("status") == "ok");
     CHECK(left_behind(sandbox) == "");
 }
 

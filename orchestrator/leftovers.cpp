@@ -1,0 +1,74 @@
+#include "orchestrator/leftovers.h"
+
+#include <isosweep/text.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <utility>
+
+#include "orchestrator/files.h"
+#include "orchestrator/process.h"
+
+namespace isosweep {
+namespace fs = std::filesystem;
+namespace {
+
+std::string contents(const fs::path& file) {
+    std::ifstream stream(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+/// The token in a process' environment; empty where there is none or it may not be read.
+std::string token_of(const fs::path& process) {
+    static const std::string name = "ISOSWEEP_WORKER_TOKEN=";
+    const std::string environment = contents(process / "environ");
+    // Each variable ends with '\0'.
+    std::size_t at = environment.starts_with(name)
+                         ? 0
+                         : environment.find(std::string(1, '\0') + name);
+    if (at == std::string::npos) return {};
+    if (environment[at] == '\0') ++at;
+    at += name.size();
+    return environment.substr(at, environment.find('\0', at) - at);
+}
+
+bool is_leftover(pid_t pid, const fs::path& process, const Journal& journal) {
+    if (journal.worker(token_of(process))) return true;
+    const WorkerRecord* const worker = journal.worker_with(pid);
+    return worker && !worker->boot.empty() && worker->boot == boot_id() &&
+           worker->start_time != 0 && worker->start_time == process_start_time(pid);
+}
+
+}  // namespace
+
+std::vector<Leftover> kill_leftovers(const Journal& journal) {
+    std::vector<std::pair<Leftover, FileDescriptor>> found;
+    std::error_code problem;
+    for (const auto& entry : fs::directory_iterator("/proc", problem)) {
+        const std::string name = entry.path().filename();
+        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+        const auto pid = static_cast<pid_t>(std::atoi(name.c_str()));
+        if (pid == ::getpid() || !is_leftover(pid, entry.path(), journal)) continue;
+        FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+        // Once the descriptor is open the number cannot come to mean another; so look again.
+        if (!process || !is_leftover(pid, entry.path(), journal)) continue;
+        if (::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0) != 0) continue;
+        found.emplace_back(Leftover{pid, std::string(trim(contents(entry.path() / "comm")))}, std::move(process));
+    }
+    std::vector<Leftover> leftovers;
+    for (auto& [leftover, process] : found) {
+        constexpr int limit_ms = 5000;  // the driver may take its time to free a GPU's memory
+        pollfd gone{process.get(), POLLIN, 0};
+        ::poll(&gone, 1, limit_ms);
+        leftovers.push_back(std::move(leftover));
+    }
+    return leftovers;
+}
+
+}  // namespace isosweep
