@@ -81,7 +81,10 @@ inline constexpr auto figure_columns = std::to_array<std::string_view>({"sample_
                                                                         "attainable_tflops",
                                                                         "energy_j_per_step",
                                                                         "energy_j_per_token",
-                                                                        "command"});
+                                                                        "command",
+                                                                        "fallback_of",
+                                                                        "fallback_key",
+                                                                        "witness"});
 
 /// What a worker may send as single values under names of ours, and that stands as it is.
 inline constexpr auto worker_columns =

@@ -11,6 +11,7 @@
 
 #include "orchestrator/errors.h"
 #include "orchestrator/eta.h"
+#include "orchestrator/fallback.h"
 #include "orchestrator/files.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/plan.h"
@@ -102,6 +103,13 @@ std::string count_flags(const std::vector<std::pair<const PlannedCell*, std::str
     return join(parts, ", ");
 }
 
+/// "; what fits: small, context 512, batch 1, forward" for a cell with a fallback that is ok.
+std::string what_fits(const PlannedCell& cell, const std::vector<PlannedCell>& rows) {
+    for (const PlannedCell& row : rows)
+        if (row.key == cell.fallback_key) return "; what fits: " + describe(row.cell);
+    return {};
+}
+
 /// Tells a person on stderr how the sweep ended, grouped by outcome, and how to go on.
 void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
                    const std::vector<std::string>& arguments) {
@@ -110,21 +118,24 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
     std::string details;
     std::vector<std::string> to_retry;
     bool to_resume = false;
-    for (const auto& [status, members] : by_status(sweep.plan(), cells)) {
+    const std::vector<PlannedCell> rows = sweep.rows();
+    for (const auto& [status, members] : by_status(rows, cells)) {
         const std::string name(to_name(status));
         counts += (counts.empty() ? "" : ", ") + std::to_string(members.size()) + " " + name;
         if (status == Status::ok) continue;
         if (is_final(status) && is_failed(status)) to_retry.push_back(name);
+        // What was skipped would be skipped again.
         for (const PlannedCell* member : members)
-            to_resume = to_resume || !sweep.journal().history(member->key).is_done();
+            to_resume = to_resume || (status != Status::skipped &&
+                                      !sweep.journal().history(member->key).is_done());
         for (std::size_t i = 0; i < members.size() && i < shown_per_group; ++i)
-            details +=
-                "  " + name + "  " + members[i]->key + "  " + describe(members[i]->cell) + "\n";
+            details += "  " + name + "  " + members[i]->key + "  " + describe(members[i]->cell) +
+                       what_fits(*members[i], rows) + "\n";
         if (members.size() > shown_per_group)
             details += "  " + name + "  and " + std::to_string(members.size() - shown_per_group) +
                        " more\n";
     }
-    const auto flagged = flagged_cells(sweep.plan(), cells);
+    const auto flagged = flagged_cells(rows, cells);
     if (sweep.options().strict) {
         for (std::size_t i = 0; i < flagged.size() && i < shown_per_group; ++i)
             details += "  flagged  " + flagged[i].first->key + "  " +
@@ -133,7 +144,7 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
             details +=
                 "  flagged  and " + std::to_string(flagged.size() - shown_per_group) + " more\n";
     }
-    std::string text = counted(sweep.plan().size(), "cell") + ": " + counts + "\n" + details;
+    std::string text = counted(rows.size(), "cell") + ": " + counts + "\n" + details;
     if (!flagged.empty())
         text += counted(flagged.size(), "cell") + " ok with flags" +
                 (sweep.options().strict ? ", failed by --strict: " : ": ") + count_flags(flagged) +
@@ -164,9 +175,12 @@ int exit_code_of(const std::vector<PlannedCell>& plan, const Table& cells, const
 int run_sweep(const Command& command, const std::vector<std::string>& arguments) {
     if (!command.options.only.empty()) return run_only(command.options);
     Sweep sweep(command.options);
-    const SweepEnd end = sweep.run(command.verb == Verb::retry ? sweep.cells_with(command.statuses)
-                                                               : sweep.cells_missing());
-    const Table cells = make_cells_table(sweep.plan(), sweep.journal());
+    std::vector<Status> statuses = command.statuses;
+    // Whose fallbacks are asked for is not run again itself.
+    if (command.plans_fallbacks) std::erase(statuses, Status::oom_gpu);
+    const SweepEnd end =
+        sweep.run(command.verb == Verb::retry ? sweep.cells_with(statuses) : sweep.cells_missing());
+    const Table cells = make_cells_table(sweep.rows(), sweep.journal());
     print(render(cells, command.options.view, Format::text));
     if (command.options.markdown) {
         print("\n");
@@ -179,7 +193,7 @@ int run_sweep(const Command& command, const std::vector<std::string>& arguments)
         ::signal(end.signal, SIG_DFL);
         ::raise(end.signal);
     }
-    return exit_code_of(sweep.plan(), cells, command.options);
+    return exit_code_of(sweep.rows(), cells, command.options);
 }
 
 int print_plan(const Command& command) {
@@ -211,12 +225,16 @@ int print_status(const Command& command) {
     std::string running;
     std::size_t done = 0;
     std::size_t failed = 0;
-    for (const PlannedCell& planned : plan) {
+    std::size_t skipped = 0;
+    const std::vector<PlannedCell> rows = with_fallbacks(plan, journal);
+    for (const PlannedCell& planned : rows) {
         const CellHistory& history = journal.history(planned.key);
         if (history.is_done()) {
             ++done;
             if (is_failed(history.recorded->outcome.status)) ++failed;
             eta.add_finished(planned.cell, static_cast<double>(history.recorded->elapsed_ms));
+        } else if (history.last && history.last->outcome.status == Status::skipped) {
+            ++skipped;
         } else {
             eta.add_left(planned.cell);
         }
@@ -226,16 +244,18 @@ int print_status(const Command& command) {
             process_start_time(static_cast<pid_t>(worker->pid)) == worker->start_time)
             running += "running: " + describe(planned.cell) + "\n";
     }
-    std::string text = std::to_string(done) + " of " + std::to_string(plan.size()) +
+    std::string text = std::to_string(done) + " of " + std::to_string(rows.size()) +
                        " cells done, " + std::to_string(failed) + " failed, " +
-                       std::to_string(plan.size() - done) + " left";
-    if (const auto left = eta.left_ms(); left && done < plan.size())
+                       std::to_string(rows.size() - done - skipped) + " left";
+    if (skipped > 0) text += ", " + std::to_string(skipped) + " skipped";
+    if (const auto left = eta.left_ms(); left && done + skipped < rows.size())
         text += ", about " + format_duration(*left) + " for one slot";
     print(text + "\n" + running +
-          (is_running ? ""
-                      : "no run is going on" +
-                            std::string(done < plan.size() ? "; the same `isosweep run` goes on\n"
-                                                           : "\n")));
+          (is_running
+               ? ""
+               : "no run is going on" + std::string(done + skipped < rows.size()
+                                                        ? "; the same `isosweep run` goes on\n"
+                                                        : "\n")));
     return 0;
 }
 
@@ -252,7 +272,8 @@ int print_report(const Command& command) {
         if (!fs::exists(file))
             throw UsageError("there is no " + file.string() + ": run `isosweep run " +
                              command.options.config.string() + "` first");
-        cells = make_cells_table(make_plan(command.options.grid), Journal::read(file));
+        const Journal journal = Journal::read(file);
+        cells = make_cells_table(with_fallbacks(make_plan(command.options.grid), journal), journal);
     }
     const std::string text =
         render(cells, command.view.value_or(command.options.view), command.format);

@@ -43,7 +43,8 @@ const char* const overview =
 Usage:
   isosweep run CONFIG [--key value ...]       plan, run what is missing, write the CSV; the same
                                               command again goes on where it stopped
-  isosweep retry CONFIG --status LIST         run again the cells with one of these outcomes
+  isosweep retry CONFIG --status LIST         run again the cells with one of these outcomes; with
+                 [--fallback RULE]            --fallback, smaller ones for those out of memory
   isosweep plan CONFIG [--key value ...]      run nothing: list the cells and their keys
   isosweep status CONFIG                      done, running, failed and left
   isosweep report CONFIG_OR_CSV [--view V] [--format F] [--output FILE]
@@ -58,6 +59,7 @@ Examples:
   isosweep run configs/smoke.cfg
   isosweep run configs/run_benchmarks.cfg --model-sizes small medium --precision bf16
   isosweep retry configs/full.cfg --status timeout,crash
+  isosweep retry configs/full.cfg --status oom_gpu --fallback batch-size/2,precision:bf16
 
 Exit codes of run and retry: 0 every cell has an outcome and none failed, 1 some failed, 2 usage or
 config, 3 another run holds the output, 4 results cannot be written, 5 the environment is unusable,
@@ -85,7 +87,10 @@ std::string help_of(Verb verb) {
                 "Usage: isosweep retry CONFIG --status LIST [--key value ...]\n\n"
                 "Runs again just the planned cells whose outcome is in LIST: ok, oom_gpu, "
                 "oom_host,\ntimeout, crash, error, unsupported, invalid_result, spawn_failed, "
-                "interrupted.\nThe other flags are those of `run`.\n");
+                "interrupted.\nWith --fallback or --bisect, cells that are oom_gpu are not run "
+                "again "
+                "themselves: the cells that\nfollow from them are. The other flags are those of "
+                "`run`.\n");
             break;
         case Verb::status:
             sweep(

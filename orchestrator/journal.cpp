@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <cerrno>
@@ -36,9 +37,8 @@ void for_each_header_part(SettingRef& setting, Visit&& visit) {
 
 Setting setting_from(const json::object& record) {
     Setting setting;
-    for_each_header_part(setting, [&](const char* name, std::string& part) {
-        part = text_member(record, name);
-    });
+    for_each_header_part(
+        setting, [&](const char* name, std::string& part) { part = text_member(record, name); });
     return setting;
 }
 
@@ -133,6 +133,13 @@ void Journal::apply(const json::object& record) {
         cell.starts = static_cast<int>(record.at("attempt").as_int64());
         cell.open = true;
         cell.token = text_member(record, "token");
+        const json::value* const asked = record.if_contains("cell");
+        cell.cell = asked && asked->is_object() ? asked->get_object() : json::object();
+    } else if (kind == "fallback") {
+        const std::string rule(record.at("rule").as_string());
+        if (std::find(fallback_rules_.begin(), fallback_rules_.end(), rule) ==
+            fallback_rules_.end())
+            fallback_rules_.push_back(rule);
     } else if (kind == "end") {
         CellHistory& cell = cells_[std::string(record.at("key").as_string())];
         Attempt attempt;
@@ -148,6 +155,7 @@ void Journal::apply(const json::object& record) {
         attempt.setting = settings_.size() - 1;
         cell.open = cell.open_here = false;
         const Status status = attempt.outcome.status;
+        if (status != Status::oom_gpu) cell.cell.clear();
         if (attempt.decision != Decision::again && is_final(status)) {
             ++cell.attempts;
             if (status != Status::ok) ++cell.failures;
@@ -231,6 +239,13 @@ void Journal::write_probe(const ProbeRecord& probe) {
             {"precision", to_name(probe.precision)},
             {"tflops", probe.tflops},
             {"samples_ms", probe.samples_ms}});
+}
+
+void Journal::write_fallback_rule(const std::string& rule) {
+    if (std::find(fallback_rules_.begin(), fallback_rules_.end(), rule) != fallback_rules_.end())
+        return;
+    append({{"record", "fallback"}, {"time", format_utc(unix_now_ms())}, {"rule", rule}});
+    sync();
 }
 
 void Journal::write_start(const std::string& key, int attempt, const std::string& nonce,

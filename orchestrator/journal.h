@@ -59,6 +59,9 @@ struct CellHistory {
     std::optional<Attempt> recorded;  ///< the last one that was recorded with a final outcome
     std::optional<Attempt> last;      ///< the last one that ended
     std::vector<Pending> pending;     ///< since `recorded`, those that asked for another attempt
+    /// As it was asked for, while an attempt is open or where the last one lacked GPU memory: what
+    /// it takes to foresee the same of a larger one.
+    boost::json::object cell;
 
     /// Whether the cell is not run again unasked.
     bool is_done() const { return recorded.has_value(); }
@@ -108,6 +111,8 @@ class Journal {
     const WorkerRecord* worker_with(std::int64_t pid) const;
     /// The speed of this GPU's matrix product, in TFLOP/s; absent where it was not measured.
     std::optional<double> attainable_tflops(const std::string& gpu_uuid, Precision precision) const;
+    /// By which rules further cells followed from the plan's, each once, in their order.
+    const std::vector<std::string>& fallback_rules() const { return fallback_rules_; }
     /// Keys of all cells with at least one record.
     const std::unordered_map<std::string, CellHistory>& cells() const { return cells_; }
 
@@ -119,6 +124,8 @@ class Journal {
     void write_worker(const WorkerRecord& worker);
     /// Durable with the next sync.
     void write_probe(const ProbeRecord& probe);
+    /// Keeps a rule, where it is new: rows can be made from the journal alone.
+    void write_fallback_rule(const std::string& rule);
     void write_start(const std::string& key, int attempt, const std::string& nonce,
                      const std::string& token, const boost::json::object& cell);
     void write_end(const std::string& key, const Attempt& attempt);
@@ -134,9 +141,10 @@ class Journal {
     std::filesystem::path file_;
     FileDescriptor fd_;
     std::vector<Setting> settings_;  ///< the one it was begun with, then others
+    std::vector<std::string> fallback_rules_;
     std::unordered_map<std::string, CellHistory> cells_;
     std::unordered_map<std::string, WorkerRecord> workers_;
-    std::unordered_map<std::int64_t, std::string> tokens_;  ///< of workers, by process id
+    std::unordered_map<std::int64_t, std::string> tokens_;        ///< of workers, by process id
     std::map<std::pair<std::string, Precision>, double> tflops_;  ///< by GPU and precision
 };
 

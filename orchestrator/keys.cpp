@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "orchestrator/config_reader.h"
+#include "orchestrator/fallback.h"
 
 namespace isosweep {
 namespace fs = std::filesystem;
@@ -101,6 +102,15 @@ const std::vector<SingleKey>& single_keys() {
          [](Options& o, const std::string& v) { o.kill_grace = parse_limit(v); }},
         {"retry", "crash:1,spawn_failed:3", "further attempts by outcome, or none", false,
          [](Options& o, const std::string& v) { o.retry = parse_retry(v); }},
+        {"fallback", "none",
+         "after oom_gpu run smaller cells: batch-size/2, precision:bf16, ... (a comma list)", false,
+         [](Options& o, const std::string& v) { o.fallback = parse_fallback(v).text; }},
+        {"bisect", "none", "search the largest batch-size or context-length that fits, per cell",
+         false, [](Options& o, const std::string& v) { o.bisect = parse_bisect(v).text; }},
+        {"prune", "off", "skip a cell that must lack GPU memory since a smaller one does", true,
+         [](Options& o, const std::string& v) { o.prune = parse_switch(v); }},
+        {"learn-from", "none", "prune by the journal of an earlier run on such a GPU, too", false,
+         [](Options& o, const std::string& v) { o.learn_from = v == "none" ? "" : v; }},
         {"max-failures", "none", "stop when so many cells have failed", false,
          [](Options& o, const std::string& v) {
              o.max_failures.reset();

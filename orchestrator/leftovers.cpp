@@ -29,9 +29,8 @@ std::string token_of(const fs::path& process) {
     static const std::string name = "ISOSWEEP_WORKER_TOKEN=";
     const std::string environment = contents(process / "environ");
     // Each variable ends with '\0'.
-    std::size_t at = environment.starts_with(name)
-                         ? 0
-                         : environment.find(std::string(1, '\0') + name);
+    std::size_t at =
+        environment.starts_with(name) ? 0 : environment.find(std::string(1, '\0') + name);
     if (at == std::string::npos) return {};
     if (environment[at] == '\0') ++at;
     at += name.size();
@@ -59,7 +58,8 @@ std::vector<Leftover> kill_leftovers(const Journal& journal) {
         // Once the descriptor is open the number cannot come to mean another; so look again.
         if (!process || !is_leftover(pid, entry.path(), journal)) continue;
         if (::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0) != 0) continue;
-        found.emplace_back(Leftover{pid, std::string(trim(contents(entry.path() / "comm")))}, std::move(process));
+        found.emplace_back(Leftover{pid, std::string(trim(contents(entry.path() / "comm")))},
+                           std::move(process));
     }
     std::vector<Leftover> leftovers;
     for (auto& [leftover, process] : found) {

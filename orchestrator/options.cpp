@@ -192,6 +192,15 @@ void read_sweep_options(Options& options, const std::vector<Flag>& flags) {
     }
 }
 
+/// What single keys cannot tell of each other.
+void check_together(const Options& options) {
+    if (!options.fallback.empty() && !options.bisect.empty())
+        throw UsageError(
+            "fallback and bisect exclude each other: the one stops at the first cell that fits, "
+            "the "
+            "other searches the largest; give one of them the value none");
+}
+
 Flag take_flag(std::vector<Flag>& flags, const std::string& key) {
     const auto found =
         std::find_if(flags.begin(), flags.end(), [&](const Flag& flag) { return flag.key == key; });
@@ -293,6 +302,12 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
     if (*verb == Verb::retry) command.statuses = parse_statuses(take_flag(flags, "status"));
     command.options.config = arguments[1];
     read_sweep_options(command.options, flags);
+    check_together(command.options);
+    const bool names_rule = std::any_of(flags.begin(), flags.end(), [](const Flag& flag) {
+        return flag.key == "fallback" || flag.key == "bisect";
+    });
+    command.plans_fallbacks =
+        names_rule && !(command.options.fallback.empty() && command.options.bisect.empty());
     return command;
 }
 

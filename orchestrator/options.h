@@ -65,6 +65,10 @@ struct Options {
     std::chrono::milliseconds start_timeout{60'000};
     std::chrono::milliseconds kill_grace{5'000};
     RetryRule retry = {{Status::crash, 1}, {Status::spawn_failed, 3}};
+    std::string fallback;              ///< a rule of orchestrator/fallback; empty: none
+    std::string bisect;                ///< likewise
+    bool prune = false;                ///< skip what must lack memory since a smaller cell does
+    std::filesystem::path learn_from;  ///< a journal whose cells count for that, too
     std::optional<std::int64_t> max_failures;
     bool fail_fast = false;
     bool fail_on_oom = false;
@@ -95,6 +99,7 @@ struct Command {
     Verb verb = Verb::run;
     Options options;
     std::vector<Status> statuses;   ///< retry --status
+    bool plans_fallbacks = false;   ///< retry --fallback or --bisect
     std::filesystem::path subject;  ///< report: the config or the CSV
     std::optional<View> view;       ///< report --view
     Format format = Format::text;   ///< report --format

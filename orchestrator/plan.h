@@ -9,10 +9,12 @@
 
 namespace isosweep {
 
-/// A cell of the plan. Its place in the plan is its row in the CSV.
+/// A cell of the plan, or one that follows from it (`fallback`). Its place is its row in the CSV.
 struct PlannedCell {
     std::string key;
     Cell cell;
+    std::string fallback_of = {};   ///< the planned cell that this one follows from; else empty
+    std::string fallback_key = {};  ///< the cell that fits in the place of this one
 };
 
 /// The grid's cells: the product of all axes, the first axis changing slowest, each cell once.

@@ -81,8 +81,8 @@ std::string find_program(const std::string& name);
 /// Start time of a process as in /proc/PID/stat, or 0 where it is gone.
 std::uint64_t process_start_time(pid_t pid);
 
-/// Names the machine's present boot: process ids and start times mean nothing beyond it. Empty where
-/// the kernel does not tell.
+/// Names the machine's present boot: process ids and start times mean nothing beyond it. Empty
+/// where the kernel does not tell.
 std::string boot_id();
 
 /// What a process does now, for a person: "its main thread sleeps in futex_do_wait"; empty where it

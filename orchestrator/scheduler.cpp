@@ -11,6 +11,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <deque>
+#include <set>
 #include <system_error>
 #include <unordered_map>
 
@@ -78,8 +79,7 @@ class Scheduler::Run {
             queue_.push_back(i);
             index_of_[cells[i].key] = i;
         }
-        for (const Probe& probe : settings_.probes)
-            places_.at(probe.slot).probes.push_back(probe.precision);
+        add_probes(cells);
     }
 
     SweepEnd run() {
@@ -101,12 +101,14 @@ class Scheduler::Run {
     struct Place {
         std::shared_ptr<WorkerSession> session;
         std::deque<Precision> probes;  ///< still to do
+        std::set<Precision> probed;    ///< done, well or not, or still to do
         std::string token;             ///< of its worker
         Clock::time_point started;     ///< its current attempt
         std::int64_t started_unix_ms = 0;
         std::string cell;   ///< what it runs, for a person
         std::string phase;  ///< the last that the worker told
     };
+    static constexpr int no_slot = -1;
     struct Ended {
         std::size_t cell;
         int slot;
@@ -116,7 +118,70 @@ class Scheduler::Run {
     bool stopping() const {
         return end_.signal != 0 || end_.too_many_failures || !end_.broken.empty();
     }
-    bool has_job() const { return !queue_.empty() && !stopping(); }
+
+    /// Whether a cell waits to be started. Those that follow from others are planned when no other
+    /// is left, and those that need not be run leave the queue.
+    bool has_job() {
+        if (stopping()) return false;
+        take_further_cells();
+        while (!queue_.empty() && skip_hopeless(queue_.front())) {
+            queue_.pop_front();
+            take_further_cells();
+        }
+        return !queue_.empty();
+    }
+
+    void take_further_cells() {
+        if (!queue_.empty() || !may_have_further_ || !hooks_.further_cells) return;
+        may_have_further_ = false;
+        std::vector<PlannedCell> further = hooks_.further_cells();
+        std::erase_if(further,
+                      [&](const PlannedCell& cell) { return index_of_.contains(cell.key); });
+        add_probes(further);
+        for (PlannedCell& cell : further) {
+            index_of_[cell.key] = cells_.size();
+            queue_.push_back(cells_.size());
+            display_.cell_added(cell);
+            cells_.push_back(std::move(cell));
+        }
+    }
+
+    void add_probes(const std::vector<PlannedCell>& cells) {
+        if (!settings_.wants_probes) return;
+        for (const Probe& probe :
+             missing_probes(cells, settings_.device, settings_.slots, journal_)) {
+            Place& place = places_.at(probe.slot);
+            if (place.probed.insert(probe.precision).second)
+                place.probes.push_back(probe.precision);
+        }
+    }
+
+    /// Records a cell as skipped where a smaller one is known to lack memory. \returns whether
+    bool skip_hopeless(std::size_t cell) {
+        if (!settings_.witnesses) return false;
+        const Witness* const witness =
+            settings_.witnesses->find(on_device(cells_[cell].cell, settings_.device));
+        if (!witness) return false;
+        Outcome outcome;
+        outcome.status = Status::skipped;
+        outcome.message = "needs at least the memory of " + witness->key + " (" +
+                          describe(witness->cell) + "), which lacked it" +
+                          (witness->origin.empty() ? "" : " in " + witness->origin);
+        outcome.error = {{"witness", witness->key}};
+        record_unrun(cell, std::move(outcome));
+        return true;
+    }
+
+    /// Records the outcome of a cell that was not run.
+    void record_unrun(std::size_t cell, Outcome outcome) {
+        Attempt attempt;
+        attempt.number = journal_.history(cells_[cell].key).starts;
+        attempt.outcome = std::move(outcome);
+        attempt.start_ms = unix_now_ms();
+        journal_.write_end(cells_[cell].key, attempt);
+        may_have_further_ = true;
+        tell_when_synced({cell, no_slot, std::move(attempt)});
+    }
 
     void fill_slots() {
         for (std::size_t slot = 0; slot < places_.size() && has_job(); ++slot)
@@ -259,7 +324,13 @@ class Scheduler::Run {
         const std::size_t cell = index_of_.at(job.key);
         const Status status = attempt.outcome.status;
         check_workers_start(seen, attempt.outcome, step.decision);
-        if (step.decision == Decision::record) ++recorded_;
+        if (step.decision == Decision::record) {
+            ++recorded_;
+            may_have_further_ = true;
+            if (status == Status::oom_gpu && settings_.witnesses)
+                settings_.witnesses->add(
+                    {job.key, on_device(cells_[cell].cell, settings_.device), {}});
+        }
         if (step.decision == Decision::record && is_failed(status)) {
             ++failures_;
             if (settings_.max_failures && failures_ >= *settings_.max_failures)
@@ -267,7 +338,11 @@ class Scheduler::Run {
         }
         if (step.decision != Decision::record && status != Status::interrupted)
             queue_again(cell, step.delay);
-        unsynced_.push_back({cell, static_cast<int>(slot), std::move(attempt)});
+        tell_when_synced({cell, static_cast<int>(slot), std::move(attempt)});
+    }
+
+    void tell_when_synced(Ended ended) {
+        unsynced_.push_back(std::move(ended));
         // One sync serves all slots whose cells ended in this turn of the loop.
         if (unsynced_.size() == 1) asio::post(io_, [this] { report_ended(); });
     }
@@ -294,7 +369,7 @@ class Scheduler::Run {
                 hooks_.on_recorded(cells_[ended.cell], ended.attempt);
         }
         save_soon();
-        finish_if_done();
+        fill_slots();
     }
 
     void save_soon() {
@@ -312,7 +387,7 @@ class Scheduler::Run {
     void finish_if_done() {
         for (const Place& place : places_)
             if (place.session) return;
-        if (!unsynced_.empty() || (!stopping() && (!queue_.empty() || delayed_ > 0))) return;
+        if (!unsynced_.empty() || (!stopping() && (has_job() || delayed_ > 0))) return;
         io_.stop();
     }
 
@@ -374,11 +449,11 @@ class Scheduler::Run {
         });
     }
 
-    const SweepSettings& settings_;
+    SweepSettings& settings_;
     Journal& journal_;
     StatusDisplay& display_;
     const Hooks& hooks_;
-    const std::vector<PlannedCell>& cells_;
+    std::vector<PlannedCell> cells_;  ///< grows by those that follow from others
     const std::string boot_ = boot_id();
     asio::io_context io_;
     asio::signal_set signals_;
@@ -387,7 +462,8 @@ class Scheduler::Run {
     std::vector<Place> places_;
     std::deque<std::size_t> queue_;  ///< cells to start, by their place in `cells_`
     std::unordered_map<std::string, std::size_t> index_of_;
-    std::size_t delayed_ = 0;  ///< cells that wait to be queued again
+    bool may_have_further_ = true;  ///< an outcome was recorded since we asked last
+    std::size_t delayed_ = 0;       ///< cells that wait to be queued again
     std::vector<Ended> unsynced_;
     std::int64_t failures_ = 0;
     std::size_t recorded_ = 0;

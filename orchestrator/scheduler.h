@@ -11,6 +11,7 @@
 #include "orchestrator/options.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/probe.h"
+#include "orchestrator/prune.h"
 #include "orchestrator/slot.h"
 #include "orchestrator/status_display.h"
 #include "orchestrator/worker_session.h"
@@ -23,12 +24,13 @@ struct SweepSettings {
     std::vector<Slot> slots;
     Isolation isolation = Isolation::process;
     RetryRule retry;
-    bool allow_mixed = false;  ///< workers of several builds may measure for one sweep
+    std::optional<Witnesses> witnesses;  ///< cells that must lack memory are skipped; else none is
+    bool allow_mixed = false;            ///< workers of several builds may measure for one sweep
     std::optional<std::int64_t> max_failures;  ///< start no more cells when so many have failed
     Device device = Device::cpu;               ///< what `auto` and `cuda` mean
     std::filesystem::path cells_folder;        ///< KEY/attempt-N.log goes there
-    std::vector<Probe> probes;                 ///< measured before the first cell of their slot
-    std::filesystem::path probes_folder;       ///< their logs go there
+    bool wants_probes = false;  ///< the probes that a slot lacks are measured before its cells
+    std::filesystem::path probes_folder;  ///< their logs go there
 };
 
 /// Why a run of the scheduler ended.
@@ -52,6 +54,9 @@ class Scheduler {
         std::function<void(const PlannedCell&, const Attempt&)> on_recorded;
         /// After that, at most once a second.
         std::function<void()> on_progress;
+        /// No cell is left to start: those that follow from the outcomes so far. What this run
+        /// has had already is not run again. May be absent.
+        std::function<std::vector<PlannedCell>()> further_cells;
     };
 
     Scheduler(SweepSettings settings, Journal& journal, StatusDisplay& display, Hooks hooks);

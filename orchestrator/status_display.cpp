@@ -41,13 +41,20 @@ class CountingDisplay : public StatusDisplay {
                   " cells already have their outcome");
     }
 
+    void cell_added(const PlannedCell& cell) override {
+        ++total_;
+        eta_.add_left(cell.cell);
+    }
+
     void cell_ended(const PlannedCell& cell, int slot, const Attempt& attempt) override {
         ended(slot, cell.key);
         if (attempt.decision == Decision::record) {
             ++done_;
             if (is_failed(attempt.outcome.status)) ++failed_;
             eta_.remove_left(cell.cell);
-            eta_.add_finished(cell.cell, static_cast<double>(attempt.elapsed_ms));
+            // What was skipped tells nothing of how long others take.
+            if (is_final(attempt.outcome.status))
+                eta_.add_finished(cell.cell, static_cast<double>(attempt.elapsed_ms));
         }
         const std::string total = std::to_string(total_);
         std::string number = std::to_string(done_);

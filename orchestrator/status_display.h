@@ -17,6 +17,8 @@ class StatusDisplay {
 
     /// `total` cells are planned; `left` will be run now.
     virtual void begin(std::size_t total, const std::vector<PlannedCell>& left) = 0;
+    /// One more cell was planned.
+    virtual void cell_added(const PlannedCell& cell) = 0;
     virtual void cell_started(const PlannedCell& cell, int slot, int attempt) = 0;
     virtual void cell_phase(int slot, std::string_view phase) = 0;
     /// An attempt has ended and is in the journal.

@@ -97,7 +97,10 @@ void update_repro(const SweepSettings& settings, const PlannedCell& planned, Sta
 
 }  // namespace
 
-Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(options_.grid)) {
+Sweep::Sweep(Options options)
+    : options_(std::move(options)),
+      plan_(make_plan(options_.grid)),
+      rule_(read_rule(options_.bisect.empty() ? options_.fallback : options_.bisect)) {
     const GpuInventory inventory = query_gpus();
     // A sweep that no GPU takes part in is not tied to one.
     if (uses_gpu(plan_))
@@ -133,6 +136,14 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
         journal_->write_header(now);
     else
         choice = go_on_with(now);
+    if (options_.prune || !options_.learn_from.empty()) {
+        settings_.witnesses.emplace();
+        settings_.witnesses->add_from(*journal_);
+    }
+    if (!options_.learn_from.empty())
+        settings_.witnesses->add_from(read_witness_journal(options_.learn_from, now.gpu),
+                                      options_.learn_from.string());
+    if (!rule_.text.empty()) journal_->write_fallback_rule(rule_.text);
     settings_.device = choice.device;
     settings_.slots = make_slots(options_, choice.device, gpus_);
     if (!choice.warning.empty()) log::warning(choice.warning);
@@ -168,19 +179,20 @@ std::vector<PlannedCell> Sweep::cells_missing() const {
 }
 
 std::vector<PlannedCell> Sweep::cells_with(const std::vector<Status>& statuses) const {
-    const Table cells = make_cells_table(plan_, *journal_);
+    const std::vector<PlannedCell> rows = this->rows();
+    const Table cells = make_cells_table(rows, *journal_);
     std::vector<PlannedCell> chosen;
-    for (std::size_t row = 0; row < plan_.size(); ++row) {
+    for (std::size_t row = 0; row < rows.size(); ++row) {
         const auto status = from_name<Status>(std::get<std::string>(cells.at(row, "status")));
         if (status && std::find(statuses.begin(), statuses.end(), *status) != statuses.end())
-            chosen.push_back(plan_[row]);
+            chosen.push_back(rows[row]);
     }
     return chosen;
 }
 
 std::size_t Sweep::cells_outside_plan() const {
     std::unordered_set<std::string> planned;
-    for (const PlannedCell& cell : plan_) planned.insert(cell.key);
+    for (const PlannedCell& cell : rows()) planned.insert(cell.key);
     return static_cast<std::size_t>(
         std::count_if(journal_->cells().begin(), journal_->cells().end(),
                       [&](const auto& entry) { return !planned.contains(entry.first); }));
@@ -189,20 +201,23 @@ std::size_t Sweep::cells_outside_plan() const {
 SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
     // A bad place for the CSV shall be known before hours of measuring, not after.
     write_csv();
-    if (cells.empty()) {
+    const auto owed = [this] {
+        return rule_.text.empty() ? std::vector<PlannedCell>()
+                                  : owed_fallbacks(plan_, *journal_, rule_);
+    };
+    if (cells.empty() && owed().empty()) {
         log::notice("nothing to run: every cell has its outcome");
         return {};
     }
     // Another worker need not know of probes, and a launcher's GPUs are not ours to name.
-    if (options_.worker.empty() && options_.launcher.empty())
-        settings_.probes = missing_probes(cells, settings_.device, settings_.slots, *journal_);
+    settings_.wants_probes = options_.worker.empty() && options_.launcher.empty();
     become_subreaper();
     const std::unique_ptr<StatusDisplay> display = make_status_display();
     log::set_terminal([&](const std::string& line) { display->print(line); });
     struct Restore {
         ~Restore() { log::set_terminal({}); }
     } restore;
-    display->begin(plan_.size(), cells);
+    display->begin(rows().size(), cells);
     Scheduler scheduler(settings_, *journal_, *display,
                         {.on_recorded =
                              [this](const PlannedCell& planned, const Attempt& attempt) {
@@ -210,7 +225,8 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
                                  update_repro(settings_, planned, attempt.outcome.status,
                                               worker ? worker->gpu_uuid : "");
                              },
-                         .on_progress = [this] { write_csv(); }});
+                         .on_progress = [this] { write_csv(); },
+                         .further_cells = owed});
     SweepEnd end;
     try {
         end = scheduler.run(cells);
@@ -230,12 +246,14 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
 }
 
 void Sweep::write_csv() const {
-    const Table table = apply_view(make_cells_table(plan_, *journal_), options_.view);
+    const Table table = apply_view(make_cells_table(rows(), *journal_), options_.view);
     write_atomically(options_.output, to_csv(table));
 }
 
 int run_only(const Options& options) {
-    const std::vector<PlannedCell> plan = make_plan(options.grid);
+    std::vector<PlannedCell> plan = make_plan(options.grid);
+    if (const fs::path journal = options.folder() / "journal.jsonl"; fs::exists(journal))
+        plan = with_fallbacks(std::move(plan), Journal::read(journal));
     const auto planned = std::find_if(plan.begin(), plan.end(), [&](const PlannedCell& cell) {
         return cell.key == options.only;
     });

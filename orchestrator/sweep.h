@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "orchestrator/fallback.h"
 #include "orchestrator/files.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/machine.h"
@@ -20,14 +21,16 @@ class Sweep {
     explicit Sweep(Options options);
 
     const Options& options() const { return options_; }
-    const std::vector<PlannedCell>& plan() const { return plan_; }
     const Journal& journal() const { return *journal_; }
+    /// The cells of the CSV's rows: the plan's, then those that followed from them.
+    std::vector<PlannedCell> rows() const { return with_fallbacks(plan_, *journal_); }
 
     std::vector<PlannedCell> cells_missing() const;
     std::vector<PlannedCell> cells_with(const std::vector<Status>& statuses) const;
     std::size_t cells_outside_plan() const;
 
-    /// Runs cells of the plan and keeps the CSV up to date. \throws Failure
+    /// Runs cells of the rows, and those that follow from them by the sweep's rule, and keeps the
+    /// CSV up to date. \throws Failure
     SweepEnd run(const std::vector<PlannedCell>& cells);
 
   private:
@@ -38,6 +41,7 @@ class Sweep {
 
     Options options_;
     std::vector<PlannedCell> plan_;
+    FallbackRule rule_;
     std::vector<Gpu> gpus_;
     SweepSettings settings_;
     std::unique_ptr<OutputLock> lock_;

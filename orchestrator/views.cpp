@@ -57,6 +57,12 @@ Outcome shown_outcome(const CellHistory& history) {
     return outcome;
 }
 
+/// The cell because of which another was skipped.
+std::string witness_of(const Outcome& outcome) {
+    const json::value* const witness = outcome.error.if_contains("witness");
+    return witness && witness->is_string() ? std::string(witness->get_string()) : std::string();
+}
+
 /// The column `error`: empty, "OOM", or one line of text.
 std::string error_text(const Outcome& outcome) {
     if (outcome.status == Status::ok) return {};
@@ -283,8 +289,11 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
                 table.set("gpu_uuid", worker->gpu_uuid);
             table.set("started_at", format_utc(attempt->start_ms));
             table.set("elapsed_ms", attempt->elapsed_ms);
-            table.set("attempt", std::int64_t{attempt->number});
+            if (attempt->number > 0) table.set("attempt", std::int64_t{attempt->number});
         }
+        table.set("fallback_of", planned.fallback_of);
+        table.set("fallback_key", planned.fallback_key);
+        if (outcome.status == Status::skipped) table.set("witness", witness_of(outcome));
         // Another worker is asked for a cell over the protocol alone; it has no Torch, most often.
         if (cell.custom.empty() && setting.torch != "") table.set("command", command_by_hand(cell));
         set_scalars(table, outcome.measurement, cell);

@@ -165,6 +165,20 @@ void answer(const protocol::Request& request) {
         say("no end");
         ::_exit(0);
     }
+    if (behaviour == "oom_above" || behaviour == "fault_above") {
+        // Tokens of a batch that this GPU has room for, with and without checkpointing.
+        const std::int64_t tokens =
+            request.cell.at("batch_size").as_int64() * request.cell.at("context_length").as_int64();
+        const bool checkpointing = request.cell.at("activation_checkpointing") == "on";
+        if (tokens > number(512) * (checkpointing ? 2 : 1)) {
+            say(protocol::failure_line(
+                nonce,
+                behaviour == "oom_above" ? isosweep::Status::oom_gpu : isosweep::Status::crash,
+                {{"phase", "forward"}, {"message", "no room"}}));
+            count_answer(text);
+            return;
+        }
+    }
     if (behaviour == "report") {
         say(protocol::failure_line(
             nonce, *isosweep::from_name<isosweep::Status>(argument),

@@ -242,21 +242,23 @@ TEST_CASE("a sweep begun with something else is refused with both named") {
     CHECK(sandbox.column("worker_build") == "newer newer");
 }
 
-TEST_CASE("--allow-mixed goes on with something else, and each row says what it was measured with") {
+TEST_CASE(
+    "--allow-mixed goes on with something else, and each row says what it was measured with") {
     Sandbox sandbox("axis.behaviour = ok\n");
     CHECK(sandbox.sweep({"--context-length", "8"}).exit_code == 0);
     sandbox.set_variable("FAKE_WORKER_START=newer");
     CHECK(sandbox.sweep({"--context-length", "8,16", "--allow-mixed"}).exit_code == 0);
     CHECK(sandbox.column("worker_build") == "fake newer");
-    const Ran shared = sandbox.sweep(
-        {"--context-length", "8,16,32", "--isolation", "shared", "--allow-mixed"});
+    const Ran shared =
+        sandbox.sweep({"--context-length", "8,16,32", "--isolation", "shared", "--allow-mixed"});
     CHECK(shared.exit_code == 0);
     CHECK(contains(shared.err, "goes on with another isolation: 'shared' instead of 'process'"));
     CHECK(sandbox.column("isolation") == "process process shared");
     CHECK(sandbox.column("worker_build") == "fake newer newer");
     // What counts from now on is the latest.
     CHECK(sandbox.sweep({"--context-length", "8,16,64", "--isolation", "shared"}).exit_code == 0);
-    CHECK(contains(sandbox.sweep({"--context-length", "128"}).err, "begun with isolation 'shared'"));
+    CHECK(
+        contains(sandbox.sweep({"--context-length", "128"}).err, "begun with isolation 'shared'"));
 }
 
 TEST_CASE("a GPU's matrix product is measured once, before the cells, in a worker of its own") {
