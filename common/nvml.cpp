@@ -33,6 +33,17 @@ struct ProcessInfo {
 constexpr unsigned clock_sm = 1;
 constexpr unsigned clock_memory = 2;
 constexpr unsigned temperature_gpu = 0;
+constexpr unsigned threshold_slowdown = 1;
+constexpr unsigned error_uncorrected = 1;
+constexpr unsigned counter_volatile = 0;
+struct EventData {
+    Handle device;
+    unsigned long long type;
+    unsigned long long data;  // of a critical Xid its number
+    unsigned gpu_instance;
+    unsigned compute_instance;
+};
+constexpr unsigned long long event_xid = 0x8;
 
 /// Clock event reasons, by bit.
 constexpr std::pair<std::uint64_t, const char*> reason_names[] = {
@@ -77,6 +88,27 @@ class Library {
     std::unique_ptr<void, void (*)(void*)> handle_;
     bool works_;
 };
+
+/// The device with this whole UUID; nullptr where it is not to be found.
+Handle find_device(const Library& nvml, const std::string& uuid) {
+    Handle device = nullptr;
+    const bool found = nvml.works() && uuid.starts_with("GPU-") &&
+                       nvml.call("nvmlDeviceGetHandleByUUID", uuid.c_str(), &device);
+    return found ? device : nullptr;
+}
+
+/// Processes on a device as this function lists them; absent where it cannot.
+std::optional<std::vector<unsigned>> processes(const Library& nvml, const char* function,
+                                               Handle device) {
+    std::vector<ProcessInfo> infos(1024);
+    auto count = static_cast<unsigned>(infos.size());
+    if (!nvml.call(function, device, &count, infos.data())) return std::nullopt;
+    std::vector<unsigned> pids;
+    for (unsigned i = 0; i < count; ++i) pids.push_back(infos[i].pid);
+    return pids;
+}
+constexpr const char* compute_processes = "nvmlDeviceGetComputeRunningProcesses_v3";
+constexpr const char* graphics_processes = "nvmlDeviceGetGraphicsRunningProcesses_v3";
 
 /// Mean and extremes of a figure over the samples in which there was one.
 class Series {
@@ -141,11 +173,7 @@ bool GpuActivity::throttled() const { return (reasons.value_or(0) & throttle_rea
 class GpuMonitor::Watch {
   public:
     Watch(const std::string& uuid, std::chrono::milliseconds period, const char* library)
-        : nvml_(library), period_(period) {
-        const bool found = nvml_.works() && uuid.starts_with("GPU-") &&
-                           nvml_.call("nvmlDeviceGetHandleByUUID", uuid.c_str(), &device_);
-        if (!found) device_ = nullptr;
-    }
+        : nvml_(library), device_(find_device(nvml_, uuid)), period_(period) {}
 
     void start() {
         if (!device_) return;
@@ -191,20 +219,13 @@ class GpuMonitor::Watch {
 
     std::optional<int> other_processes() const {
         if (!device_) return std::nullopt;
-        std::vector<ProcessInfo> processes(1024);
-        auto count = static_cast<unsigned>(processes.size());
-        if (!nvml_.call("nvmlDeviceGetComputeRunningProcesses_v3", device_, &count,
-                        processes.data()) ||
-            count == 0)
-            return std::nullopt;
-        processes.resize(count);
+        const auto pids = processes(nvml_, compute_processes, device_);
+        if (!pids || pids->empty()) return std::nullopt;
         const auto own = static_cast<unsigned>(::getpid());
         // In a container one of them is ourselves under the host's number.
-        const bool own_is_there = std::any_of(processes.begin(), processes.end(),
-                                              [&](const auto& one) { return one.pid == own; });
-        const auto others = std::count_if(processes.begin(), processes.end(),
-                                          [&](const auto& one) { return one.pid != own; });
-        return static_cast<int>(others) - (own_is_there ? 0 : 1);
+        const auto listed = std::count(pids->begin(), pids->end(), own);
+        return static_cast<int>(pids->size()) -
+               static_cast<int>(std::max(listed, decltype(listed){1}));
     }
 
   private:
@@ -238,13 +259,70 @@ class GpuMonitor::Watch {
     }
 
     Library nvml_;
-    Handle device_ = nullptr;
+    Handle device_;
     std::chrono::milliseconds period_;
     Seen seen_;
     std::mutex mutex_;
     std::condition_variable_any wake_;
     std::jthread thread_;  // last, so that it ends before what it uses
 };
+
+/// A device and the set of events that are to be told of it.
+class GpuObserver::Look {
+  public:
+    Look(const std::string& uuid, const char* library)
+        : nvml_(library), device_(find_device(nvml_, uuid)) {
+        if (!device_ || !nvml_.call("nvmlEventSetCreate", &events_)) return;
+        // Where it cannot tell of Xids, waiting for them would only fail.
+        if (!nvml_.call("nvmlDeviceRegisterEvents", device_, event_xid, events_)) free_events();
+    }
+    ~Look() { free_events(); }
+    Look(const Look&) = delete;
+    Look& operator=(const Look&) = delete;
+
+    GpuState look() {
+        GpuState state;
+        if (!device_) return state;
+        Memory memory{};
+        if (nvml_.call("nvmlDeviceGetMemoryInfo", device_, &memory))
+            state.used_bytes = static_cast<std::int64_t>(memory.used);
+        state.temperature_c =
+            nvml_.number<unsigned>(1, "nvmlDeviceGetTemperature", device_, temperature_gpu);
+        state.slowdown_c = nvml_.number<unsigned>(1, "nvmlDeviceGetTemperatureThreshold", device_,
+                                                  threshold_slowdown);
+        unsigned long long errors = 0;
+        if (nvml_.call("nvmlDeviceGetTotalEccErrors", device_, error_uncorrected, counter_volatile,
+                       &errors))
+            state.uncorrected_errors = static_cast<std::int64_t>(errors);
+        for (const char* const function : {compute_processes, graphics_processes})
+            for (const unsigned pid :
+                 processes(nvml_, function, device_).value_or(std::vector<unsigned>()))
+                state.pids.push_back(pid);
+        std::sort(state.pids.begin(), state.pids.end());
+        EventData event{};
+        constexpr unsigned no_wait = 0;
+        while (events_ && nvml_.call("nvmlEventSetWait_v2", events_, &event, no_wait))
+            state.xids.push_back(event.data);
+        return state;
+    }
+
+  private:
+    void free_events() {
+        if (events_) nvml_.call("nvmlEventSetFree", events_);
+        events_ = nullptr;
+    }
+
+    Library nvml_;
+    Handle device_;
+    void* events_ = nullptr;
+};
+
+GpuObserver::GpuObserver(const std::string& gpu_uuid, const char* library)
+    : look_(std::make_unique<Look>(gpu_uuid, library)) {}
+GpuObserver::~GpuObserver() = default;
+GpuObserver::GpuObserver(GpuObserver&&) noexcept = default;
+GpuObserver& GpuObserver::operator=(GpuObserver&&) noexcept = default;
+GpuState GpuObserver::look() { return look_->look(); }
 
 GpuMonitor::GpuMonitor(const std::string& gpu_uuid, std::chrono::milliseconds period,
                        const char* library)

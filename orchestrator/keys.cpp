@@ -100,6 +100,8 @@ const std::vector<SingleKey>& single_keys() {
          [](Options& o, const std::string& v) { o.start_timeout = parse_limit(v); }},
         {"kill-grace", "5s", "time between asking a worker to end and killing it", false,
          [](Options& o, const std::string& v) { o.kill_grace = parse_limit(v); }},
+        {"gpu-timeout", "30s", "limit for a GPU to be as before when a worker has ended on it",
+         false, [](Options& o, const std::string& v) { o.gpu_timeout = parse_limit(v); }},
         {"retry", "crash:1,spawn_failed:3", "further attempts by outcome, or none", false,
          [](Options& o, const std::string& v) { o.retry = parse_retry(v); }},
         {"fallback", "none",

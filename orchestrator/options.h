@@ -64,6 +64,7 @@ struct Options {
     std::optional<std::chrono::milliseconds> stall_timeout;
     std::chrono::milliseconds start_timeout{60'000};
     std::chrono::milliseconds kill_grace{5'000};
+    std::chrono::milliseconds gpu_timeout{30'000};
     RetryRule retry = {{Status::crash, 1}, {Status::spawn_failed, 3}};
     std::string fallback;              ///< a rule of orchestrator/fallback; empty: none
     std::string bisect;                ///< likewise

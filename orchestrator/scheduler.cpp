@@ -4,6 +4,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -17,6 +18,7 @@
 
 #include "orchestrator/clock.h"
 #include "orchestrator/errors.h"
+#include "orchestrator/gpu_gate.h"
 #include "orchestrator/log.h"
 #include "orchestrator/policy.h"
 
@@ -102,8 +104,13 @@ class Scheduler::Run {
         std::shared_ptr<WorkerSession> session;
         std::deque<Precision> probes;  ///< still to do
         std::set<Precision> probed;    ///< done, well or not, or still to do
-        std::string token;             ///< of its worker
-        Clock::time_point started;     ///< its current attempt
+        std::optional<GpuGate> gate;   ///< where it has a GPU
+        std::int64_t last_worker =
+            0;  ///< process that has ended on it; 0: none since it was looked at
+        std::optional<Clock::time_point> waits_since;  ///< for its GPU
+        std::string closed;                            ///< why its GPU is used no more; else empty
+        std::string token;                             ///< of its worker
+        Clock::time_point started;                     ///< its current attempt
         std::int64_t started_unix_ms = 0;
         std::string cell;   ///< what it runs, for a person
         std::string phase;  ///< the last that the worker told
@@ -184,15 +191,75 @@ class Scheduler::Run {
     }
 
     void fill_slots() {
-        for (std::size_t slot = 0; slot < places_.size() && has_job(); ++slot)
-            if (!places_[slot].session) {
-                places_[slot].token = random_token();
-                if (places_[slot].probes.empty())
-                    start_cells(slot);
-                else
-                    start_probe(slot);
-            }
+        for (std::size_t slot = 0; slot < places_.size() && has_job(); ++slot) {
+            Place& place = places_[slot];
+            if (place.session || place.waits_since || !place.closed.empty()) continue;
+            if (place.gate && place.last_worker != 0 && !is_gpu_ready(slot)) continue;
+            place.token = random_token();
+            if (place.probes.empty())
+                start_cells(slot);
+            else
+                start_probe(slot);
+        }
+        give_up_if_all_closed();
         finish_if_done();
+    }
+
+    /// Whether a slot's GPU is as before its first worker. Else it is looked at again, until it is
+    /// or the time for that is up.
+    bool is_gpu_ready(std::size_t slot) {
+        Place& place = places_[slot];
+        const std::string gpu = "GPU " + settings_.slots[slot].gpu_uuid + ": ";
+        const auto obstacle = place.gate->obstacle(place.last_worker);
+        const Clock::time_point now = Clock::now();
+        if (obstacle && !place.waits_since) {
+            log::info(gpu + obstacle->reason);
+            place.waits_since = now;
+        }
+        const bool is_late = obstacle && now - *place.waits_since >= settings_.gpu_timeout;
+        if (obstacle && obstacle->kind == Obstacle::Kind::somebody && is_late) {
+            log::warning(gpu + obstacle->reason +
+                         "; the sweep goes on beside it, and its times may suffer");
+            place.gate->accept_memory();
+        } else if (obstacle && (is_late || obstacle->kind == Obstacle::Kind::permanent)) {
+            place.closed = gpu + obstacle->reason;
+            if (is_late)
+                place.closed += " after gpu-timeout = " +
+                                format_duration(static_cast<double>(settings_.gpu_timeout.count()));
+            log::warning(place.closed + "; it gets no more cells");
+            place.waits_since.reset();
+            return false;
+        } else if (obstacle) {
+            constexpr std::chrono::milliseconds pause(10);
+            auto timer = std::make_shared<asio::steady_timer>(io_, pause);
+            timer->async_wait(
+                [this, slot, timer](const boost::system::error_code&) { look_again(slot); });
+            return false;
+        }
+        place.waits_since.reset();
+        place.last_worker = 0;
+        return true;
+    }
+
+    void look_again(std::size_t slot) {
+        if (!has_job()) places_[slot].waits_since.reset();  // nothing to wait for
+        if (places_[slot].waits_since) is_gpu_ready(slot);
+        if (!places_[slot].waits_since) fill_slots();
+    }
+
+    /// Where no GPU is left, the cells left are not run, and say why.
+    void give_up_if_all_closed() {
+        const bool all_closed = std::all_of(places_.begin(), places_.end(), [](const Place& place) {
+            return !place.closed.empty();
+        });
+        if (!all_closed || stopping()) return;
+        end_.broken = "no GPU is left that cells could run on. " + places_.back().closed +
+                      ". Mend or reset it, then the same command goes on";
+        for (const std::size_t cell : std::exchange(queue_, {})) {
+            Outcome outcome;
+            outcome.message = places_.back().closed;
+            record_unrun(cell, std::move(outcome));
+        }
     }
 
     /// Starts a worker for the next cell, and in a shared sweep for those that follow.
@@ -234,10 +301,13 @@ class Scheduler::Run {
     void start_worker(std::size_t slot, Job job, WorkerSession::Hooks hooks) {
         Place& place = places_[slot];
         hooks.on_spawn = [this, slot](const Process& process) {
+            places_[slot].last_worker = process.pid();
             journal_.write_worker({places_[slot].token, process.pid(), process.start_time(),
                                    static_cast<int>(slot), settings_.slots[slot].gpu_uuid, boot_});
         };
         hooks.on_hello = [this](const boost::json::object& facts) { check_hello(facts); };
+        if (!place.gate && !settings_.slots[slot].gpu_uuid.empty())
+            place.gate.emplace(settings_.slots[slot].gpu_uuid);
         hooks.on_end = [this, slot] {
             places_[slot].session.reset();
             fill_slots();
@@ -386,7 +456,7 @@ class Scheduler::Run {
 
     void finish_if_done() {
         for (const Place& place : places_)
-            if (place.session) return;
+            if (place.session || (place.waits_since && !stopping())) return;
         if (!unsynced_.empty() || (!stopping() && (has_job() || delayed_ > 0))) return;
         io_.stop();
     }

@@ -23,6 +23,7 @@ struct SweepSettings {
     WorkerCommand worker;
     std::vector<Slot> slots;
     Isolation isolation = Isolation::process;
+    std::chrono::milliseconds gpu_timeout{};  ///< for a GPU to be as before
     RetryRule retry;
     std::optional<Witnesses> witnesses;  ///< cells that must lack memory are skipped; else none is
     bool allow_mixed = false;            ///< workers of several builds may measure for one sweep
@@ -37,7 +38,7 @@ struct SweepSettings {
 struct SweepEnd {
     int signal = 0;                  ///< the one that asked us to stop; 0: none
     bool too_many_failures = false;  ///< `max_failures` was reached
-    std::string broken;              ///< why no worker can be started; empty where some did
+    std::string broken;              ///< why no worker can be started, or no more; else empty
 };
 
 /// Runs cells in slots until each has an outcome, or until it is told to stop. Each attempt's end
@@ -45,6 +46,9 @@ struct SweepEnd {
 ///
 /// The probes that a slot lacks come before its cells, each in a worker of its own. One that fails
 /// is told, and no cell is the worse for it.
+///
+/// Between two workers on a GPU it waits until the GPU is as it was before the first. One that does
+/// not come back is used no more; where none is left, the cells left are `not_run` with the reason.
 ///
 /// The first SIGINT, SIGTERM or SIGHUP lets the running cells finish, the second kills them.
 class Scheduler {

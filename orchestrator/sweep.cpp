@@ -108,6 +108,7 @@ Sweep::Sweep(Options options)
     DeviceChoice choice = choose_device(plan_, gpus_);
     settings_.worker = worker_command(options_);
     settings_.isolation = options_.isolation;
+    settings_.gpu_timeout = options_.gpu_timeout;
     settings_.retry = options_.retry;
     settings_.allow_mixed = options_.allow_mixed;
     settings_.max_failures =

@@ -1,23 +1,50 @@
-// A stand-in for libnvidia-ml.so.1 with one GPU, "GPU-fake-0". Environment variables say how it is:
-// FAKE_NVML_REASONS its clock event reasons (hexadecimal), FAKE_NVML_PIDS who computes on it (a
-// blank-separated list). With FAKE_NVML_OLD defined it is one that knows little.
+// A stand-in for libnvidia-ml.so.1 with FAKE_NVML_COUNT GPUs, else one: "GPU-fake-0" and so on.
+// Environment variables say how they are: FAKE_NVML_REASONS their clock event reasons
+// (hexadecimal), FAKE_NVML_PIDS who computes on them (a blank-separated list), FAKE_NVML_STATE a
+// file with the first one's used MiB, temperature, uncorrected ECC errors and an Xid that just
+// happened, or none. With FAKE_NVML_OLD defined it is one that knows little.
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <fstream>
 #include <sstream>
+#include <string>
 
 namespace {
 
 using Handle = void*;
 constexpr int success = 0;
 constexpr int not_found = 6;
-int gpu = 0;    // its address is the handle
-int calls = 0;  // of the SM clock, which alternates
+constexpr int timed_out = 10;
+constexpr int is_lost = 15;
+constexpr int max_gpus = 8;
+int gpus[max_gpus];  // the address of one is its handle
+int calls = 0;       // of the SM clock, which alternates
 
 const char* variable(const char* name) {
     const char* const value = std::getenv(name);
     return value ? value : "";
+}
+
+struct State {
+    unsigned long long used_mib = 0;
+    unsigned temperature = 61;
+    unsigned long long errors = 0;
+    unsigned long long xid = 0;
+    bool lost = false;
+};
+
+State state_of(Handle device) {
+    State state;
+    if (device != &gpus[0]) return state;
+    std::ifstream file(variable("FAKE_NVML_STATE"));
+    std::string word;
+    if (file >> word) {
+        state.lost = word == "lost";
+        if (!state.lost) state.used_mib = std::strtoull(word.c_str(), nullptr, 10);
+        file >> state.temperature >> state.errors >> state.xid;
+    }
+    return state;
 }
 
 int reasons(unsigned long long* value) {
@@ -38,29 +65,35 @@ int nvmlSystemGetDriverVersion(char* text, unsigned size) {
     return success;
 }
 int nvmlDeviceGetCount_v2(unsigned* count) {
-    *count = 1;
+    const int wanted = std::atoi(variable("FAKE_NVML_COUNT"));
+    *count = static_cast<unsigned>(wanted > 0 && wanted <= max_gpus ? wanted : 1);
     return success;
 }
-int nvmlDeviceGetHandleByIndex_v2(unsigned, Handle* device) {
-    *device = &gpu;
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, Handle* device) {
+    *device = &gpus[index];
     return success;
 }
 int nvmlDeviceGetHandleByUUID(const char* uuid, Handle* device) {
-    if (std::strcmp(uuid, "GPU-fake-0") != 0) return not_found;
-    *device = &gpu;
+    int index = -1;
+    if (std::sscanf(uuid, "GPU-fake-%d", &index) != 1 || index < 0 || index >= max_gpus)
+        return not_found;
+    *device = &gpus[index];
     return success;
 }
-int nvmlDeviceGetUUID(Handle, char* text, unsigned size) {
-    std::snprintf(text, size, "GPU-fake-0");
+int nvmlDeviceGetUUID(Handle device, char* text, unsigned size) {
+    std::snprintf(text, size, "GPU-fake-%d", static_cast<int>(static_cast<int*>(device) - gpus));
     return success;
 }
 int nvmlDeviceGetName(Handle, char* text, unsigned size) {
     std::snprintf(text, size, "Fake GPU");
     return success;
 }
-int nvmlDeviceGetMemoryInfo(Handle, unsigned long long* total_free_used) {
+int nvmlDeviceGetMemoryInfo(Handle device, unsigned long long* total_free_used) {
+    const State state = state_of(device);
     total_free_used[0] = 8ULL << 30U;
-    return success;
+    total_free_used[2] = state.used_mib << 20U;
+    total_free_used[1] = total_free_used[0] - total_free_used[2];
+    return state.lost ? is_lost : success;
 }
 int nvmlDeviceGetClockInfo(Handle, unsigned type, unsigned* mhz) {
     *mhz = type == 2 ? 2619 : ++calls % 2 == 1 ? 1980 : 1000;
@@ -90,9 +123,43 @@ int nvmlDeviceGetEnforcedPowerLimit(Handle, unsigned* milliwatts) {
     *milliwatts = 700'000;
     return success;
 }
-int nvmlDeviceGetTemperature(Handle, unsigned, unsigned* celsius) {
-    *celsius = 61;
+int nvmlDeviceGetTemperature(Handle device, unsigned, unsigned* celsius) {
+    *celsius = state_of(device).temperature;
     return success;
+}
+int nvmlDeviceGetTemperatureThreshold(Handle, unsigned, unsigned* celsius) {
+    *celsius = 90;
+    return success;
+}
+int nvmlDeviceGetTotalEccErrors(Handle device, unsigned, unsigned, unsigned long long* errors) {
+    *errors = state_of(device).errors;
+    return success;
+}
+int nvmlEventSetCreate(Handle** set) {
+    *set = new Handle(nullptr);
+    return success;
+}
+int nvmlEventSetFree(Handle* set) {
+    delete set;
+    return success;
+}
+int nvmlDeviceRegisterEvents(Handle device, unsigned long long, Handle* set) {
+    *set = device;
+    return success;
+}
+struct FakeEvent {
+    Handle device;
+    unsigned long long type;
+    unsigned long long data;
+    unsigned instances[2];
+};
+int nvmlEventSetWait_v2(Handle* set, FakeEvent* event, unsigned) {
+    static unsigned long long told = 0;
+    const unsigned long long xid = state_of(*set).xid;
+    if (xid == told) return timed_out;  // each is told once
+    told = xid;
+    *event = {*set, 8, xid, {}};
+    return xid == 0 ? timed_out : success;
 }
 int nvmlDeviceGetTotalEnergyConsumption(Handle, unsigned long long* millijoules) {
     *millijoules = 12'500;

@@ -97,7 +97,7 @@ void answer(const protocol::Request& request) {
     const json::value* value = request.cell.if_contains("behaviour");
     const std::string text = value ? std::string(value->as_string()) : "ok";
     const std::string behaviour = text.substr(0, text.find(':'));
-    const std::string argument =
+    std::string argument =
         text.find(':') == std::string::npos ? "" : text.substr(text.find(':') + 1);
     const std::string& nonce = request.nonce;
     const std::string ok = protocol::ok_line(nonce, measurement(request.cell));
@@ -164,6 +164,13 @@ void answer(const protocol::Request& request) {
         say(ok);
         say("no end");
         ::_exit(0);
+    }
+    // What is left behind on the GPU: a line for FAKE_NVML_STATE, with '_' for blanks.
+    if (behaviour == "leave_gpu") {
+        for (char& c : argument)
+            if (c == '_') c = ' ';
+        if (const char* const file = std::getenv("FAKE_NVML_STATE"))
+            std::ofstream(file) << argument << "\n";
     }
     if (behaviour == "oom_above" || behaviour == "fault_above") {
         // Tokens of a batch that this GPU has room for, with and without checkpointing.

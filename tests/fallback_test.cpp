@@ -279,7 +279,7 @@ TEST_CASE("--learn-from prunes by an earlier run on such a GPU") {
     const Ran other = sandbox.sweep(
         {"--output", "results/w.csv", "--device", "cpu", "--learn-from", "results/x.csv"});
     CHECK(other.exit_code == 2);
-    CHECK(contains(other.err, "was measured on 'Fake GPU (8 GiB)', this sweep is on ''"));
+    CHECK(contains(other.err, "was measured on 'Fake GPU (8.00 GiB)', this sweep is on ''"));
 }
 
 TEST_CASE("what is skipped leads on to its fallback") {

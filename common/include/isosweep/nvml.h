@@ -57,6 +57,32 @@ struct GpuActivity {
     bool throttled() const;
 };
 
+/// How a GPU is at a moment, as far as the driver tells.
+struct GpuState {
+    std::optional<std::int64_t> used_bytes;
+    std::optional<double> temperature_c;
+    std::optional<double> slowdown_c;                ///< from where on it slows itself down
+    std::optional<std::int64_t> uncorrected_errors;  ///< ECC errors since the driver was loaded
+    std::vector<unsigned> pids;                      ///< processes that are on it, sorted
+    std::vector<std::uint64_t> xids;                 ///< driver errors (Xid) since the last look
+};
+
+/// Looks at one GPU from outside now and then. Keeps the driver's library open meanwhile.
+class GpuObserver {
+  public:
+    /// A GPU that is not known by its whole UUID is not observed: all of its state is absent.
+    explicit GpuObserver(const std::string& gpu_uuid, const char* library = nvml_library);
+    ~GpuObserver();
+    GpuObserver(GpuObserver&&) noexcept;
+    GpuObserver& operator=(GpuObserver&&) noexcept;
+
+    GpuState look();
+
+  private:
+    class Look;
+    std::unique_ptr<Look> look_;
+};
+
 /// Watches one GPU from a thread of its own. A GPU that is not known by its whole UUID ("GPU-..."),
 /// a MIG device say, is not watched: all of its figures are absent.
 class GpuMonitor {
