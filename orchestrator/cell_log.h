@@ -21,11 +21,14 @@ class CellLog {
     explicit CellLog(std::filesystem::path file, bool also_to_terminal = false)
         : file_(std::move(file)), also_to_terminal_(also_to_terminal) {}
 
-    /// \throws ResultsError
+    /// A log that cannot be written costs nobody a result: it ends there, and `problem` says so.
     void write(std::string_view bytes);
 
-    /// Writes the tail. Nothing may be written after it. \throws ResultsError
+    /// Writes the tail. Nothing may be written after it.
     void close();
+
+    /// Why the log is not whole; empty if it is.
+    const std::string& problem() const { return problem_; }
 
     /// The last text that a person would look at, on one line.
     std::string last_words() const;
@@ -33,8 +36,14 @@ class CellLog {
     const std::filesystem::path& file() const { return file_; }
 
   private:
+    /// Writes what is of the head. \throws ResultsError
+    void write_head(std::string_view bytes);
+    /// \throws ResultsError
+    void write_tail();
+
     std::filesystem::path file_;
     bool also_to_terminal_;
+    std::string problem_;
     FileDescriptor fd_;
     std::uint64_t total_ = 0;
     std::string tail_;  ///< the last bytes, from `tail_bytes` up to twice as many

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <isosweep/text.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -121,6 +122,27 @@ void make_folder(const fs::path& folder) {
     if (problem || !fs::is_directory(folder, problem))
         throw ResultsError("cannot make the folder " + folder.string() + ": " +
                            (problem ? problem.message() : "something else has that name"));
+}
+
+void make_subfolder(const fs::path& folder) {
+    std::error_code problem;
+    fs::create_directory(folder, problem);
+    if (problem || !fs::is_directory(folder, problem))
+        throw ResultsError("cannot make the folder " + folder.string() + ": " +
+                           (problem ? problem.message() : "something else has that name"));
+}
+
+void cut_file(const FileDescriptor& fd, std::uint64_t size, const fs::path& file) {
+    if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) fail("cut", file);
+}
+
+void check_still_there(const FileDescriptor& fd, const fs::path& file) {
+    struct stat open{};
+    struct stat named{};
+    if (::fstat(fd.get(), &open) != 0) fail("look at", file);
+    if (::stat(file.c_str(), &named) != 0 || open.st_ino != named.st_ino ||
+        open.st_dev != named.st_dev)
+        throw ResultsError(file.string() + " was removed or moved away while it was written to");
 }
 
 void write_atomically(const fs::path& target, std::string_view content) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -54,6 +55,15 @@ void sync_folder(const std::filesystem::path& folder);
 
 /// Creates a folder and its parents. \throws ResultsError
 void make_folder(const std::filesystem::path& folder);
+
+/// Creates a folder in one that is there: one that was removed is not made anew. \throws ResultsError
+void make_subfolder(const std::filesystem::path& folder);
+
+/// Cuts a file back to its first `size` bytes. \throws ResultsError
+void cut_file(const FileDescriptor& fd, std::uint64_t size, const std::filesystem::path& file);
+
+/// Checks that what is written to `fd` can still be found under its name. \throws ResultsError
+void check_still_there(const FileDescriptor& fd, const std::filesystem::path& file);
 
 /// Replaces `file` by `content`, so that at any moment either the old or the new text is there
 /// whole.

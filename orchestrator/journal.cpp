@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
-#include <cerrno>
-#include <cstring>
 #include <stdexcept>
 
 #include "orchestrator/clock.h"
@@ -61,11 +59,10 @@ Journal Journal::open(const fs::path& file) {
     const std::string content = read_file(file);
     const std::size_t whole = content.rfind('\n') + 1;  // 0 where there is no newline at all
     journal.load(std::string_view(content).substr(0, whole));
+    journal.size_ = whole;
     if (whole < content.size()) {
         // The write of the last record was cut off; what it told never counted.
-        if (::ftruncate(journal.fd_.get(), static_cast<off_t>(whole)) != 0)
-            throw ResultsError("cannot cut the torn last line of " + file.string() + ": " +
-                               std::strerror(errno));
+        cut_file(journal.fd_, whole, file);
         sync_data(journal.fd_, file);
     }
     return journal;
@@ -153,6 +150,11 @@ void Journal::apply(const json::object& record) {
         attempt.elapsed_ms = record.at("elapsed_ms").as_int64();
         if (settings_.empty()) throw std::runtime_error("an end before the header");
         attempt.setting = settings_.size() - 1;
+        // One that was appended by hand, and was there after all.
+        const bool is_again = cell.last && !attempt.token.empty() && !cell.open &&
+                              cell.last->token == attempt.token &&
+                              cell.last->number == attempt.number;
+        if (is_again) return;
         cell.open = cell.open_here = false;
         const Status status = attempt.outcome.status;
         if (status != Status::oom_gpu) cell.cell.clear();
@@ -196,7 +198,19 @@ std::optional<double> Journal::attainable_tflops(const std::string& gpu_uuid,
 
 void Journal::append(const json::object& record) {
     const std::string line = json::serialize(record) + "\n";
-    write_all(fd_, line, file_);
+    if (text_member(record, "record") == "end") unsaved_ends_ += line;
+    try {
+        write_all(fd_, line, file_);
+    } catch (const ResultsError&) {
+        // A part of a line would spoil what somebody appends by hand.
+        try {
+            cut_file(fd_, size_, file_);
+        } catch (const ResultsError&) {  // NOLINT(bugprone-empty-catch)
+            // The next run cuts it; the first failure is the one to tell of.
+        }
+        throw;
+    }
+    size_ += line.size();
     // What counts is what a later reader will see: a number can lose its last digit on the way.
     apply(json::parse(line).as_object());
 }
@@ -250,6 +264,8 @@ void Journal::write_fallback_rule(const std::string& rule) {
 
 void Journal::write_start(const std::string& key, int attempt, const std::string& nonce,
                           const std::string& token, const json::object& cell) {
+    // A cell may take hours: better not to begin than to find nowhere to put it.
+    check_still_there(fd_, file_);
     append({{"record", "start"},
             {"time", format_utc(unix_now_ms())},
             {"key", key},
@@ -272,6 +288,10 @@ void Journal::write_end(const std::string& key, const Attempt& attempt) {
             {"outcome", to_json(attempt.outcome)}});
 }
 
-void Journal::sync() { sync_data(fd_, file_); }
+void Journal::sync() {
+    sync_data(fd_, file_);
+    check_still_there(fd_, file_);
+    unsaved_ends_.clear();
+}
 
 }  // namespace isosweep

@@ -129,8 +129,12 @@ class Journal {
     void write_start(const std::string& key, int attempt, const std::string& nonce,
                      const std::string& token, const boost::json::object& cell);
     void write_end(const std::string& key, const Attempt& attempt);
-    /// Makes everything written so far durable.
+    /// Makes everything written so far durable. Throws as well where the file is no longer there
+    /// under its name.
     void sync();
+    /// The lines of the ends that no sync has made durable, for whoever has to keep them elsewhere.
+    /// A line that is on the disk after all may be appended once more: it counts once.
+    const std::string& unsaved_ends() const { return unsaved_ends_; }
 
   private:
     Journal() = default;
@@ -140,6 +144,8 @@ class Journal {
 
     std::filesystem::path file_;
     FileDescriptor fd_;
+    std::uint64_t size_ = 0;  ///< of the file, a torn last line left out
+    std::string unsaved_ends_;
     std::vector<Setting> settings_;  ///< the one it was begun with, then others
     std::vector<std::string> fallback_rules_;
     std::unordered_map<std::string, CellHistory> cells_;

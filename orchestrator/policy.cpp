@@ -10,8 +10,12 @@ int allowed(const RetryRule& rule, Status status) {
     return found == rule.end() ? 0 : found->second;
 }
 
-/// 250 ms, doubled with each try, 30 s at most: what failed to start is the environment's fault,
-/// and that may pass.
+/// Whether the cause is the environment's: it may pass, so the next try waits.
+bool may_pass(Status status) {
+    return status == Status::spawn_failed || status == Status::oom_host || status == Status::oom_gpu;
+}
+
+/// 250 ms, doubled with each try, 30 s at most.
 std::chrono::milliseconds backoff(int tries) {
     return std::chrono::milliseconds(std::min(250 << std::min(tries, 7), 30'000));
 }
@@ -37,9 +41,8 @@ NextStep decide(const Evidence& seen, const Outcome& outcome, const CellHistory&
     }
     const int tries = so_far(Decision::retry, outcome.status);
     if (tries < allowed(rule, outcome.status))
-        return {Decision::retry, outcome.status == Status::spawn_failed
-                                     ? backoff(tries)
-                                     : std::chrono::milliseconds(0)};
+        return {Decision::retry,
+                may_pass(outcome.status) ? backoff(tries) : std::chrono::milliseconds(0)};
     return {Decision::record, {}};
 }
 

@@ -24,6 +24,7 @@
 
 namespace isosweep {
 namespace asio = boost::asio;
+namespace json = boost::json;
 using Clock = std::chrono::steady_clock;
 
 std::string random_token() {
@@ -305,7 +306,7 @@ class Scheduler::Run {
             journal_.write_worker({places_[slot].token, process.pid(), process.start_time(),
                                    static_cast<int>(slot), settings_.slots[slot].gpu_uuid, boot_});
         };
-        hooks.on_hello = [this](const boost::json::object& facts) { check_hello(facts); };
+        hooks.on_hello = [this](const json::object& facts) { check_hello(facts); };
         if (!place.gate && !settings_.slots[slot].gpu_uuid.empty())
             place.gate.emplace(settings_.slots[slot].gpu_uuid);
         hooks.on_end = [this, slot] {
@@ -340,7 +341,7 @@ class Scheduler::Run {
         return job;
     }
 
-    void check_hello(const boost::json::object& facts) {
+    void check_hello(const json::object& facts) {
         const auto text = [&](const char* name) {
             const auto* value = facts.if_contains(name);
             return value && value->is_string() ? std::string(value->get_string()) : std::string();
@@ -393,7 +394,7 @@ class Scheduler::Run {
 
         const std::size_t cell = index_of_.at(job.key);
         const Status status = attempt.outcome.status;
-        check_workers_start(seen, attempt.outcome, step.decision);
+        check_machine(seen, attempt.outcome, step.decision);
         if (step.decision == Decision::record) {
             ++recorded_;
             may_have_further_ = true;
@@ -476,14 +477,17 @@ class Scheduler::Run {
         return text;
     }
 
-    /// Stops a sweep in which no worker can be started, before it has failed every cell so.
-    void check_workers_start(const Evidence& seen, const Outcome& outcome, Decision decision) {
+    /// Stops a sweep whose first cells all fail for a cause that is the machine's, before it has
+    /// failed every cell so.
+    void check_machine(const Evidence& seen, const Outcome& outcome, Decision decision) {
         constexpr int enough = 3;
-        if (seen.hello) {
-            a_worker_started_ = true;
-        } else if (!a_worker_started_ && outcome.status == Status::spawn_failed &&
-                   decision == Decision::record && ++cells_without_worker_ == enough) {
-            end_.broken = "no worker can be started; the last of " + std::to_string(enough) +
+        const json::value* const says = outcome.error.if_contains("environment");
+        const bool machines_fault = !seen.hello || (says && *says == true);
+        if (!machines_fault) {
+            machine_works_ = true;
+        } else if (!machine_works_ && decision == Decision::record && ++cells_lost_ == enough) {
+            end_.broken = (seen.hello ? "this machine cannot run cells" : "no worker can be started") +
+                          std::string("; the last of ") + std::to_string(enough) +
                           " cells ended with: " + outcome.message +
                           ". Mend that, then the same command goes on";
         }
@@ -537,8 +541,8 @@ class Scheduler::Run {
     std::vector<Ended> unsynced_;
     std::int64_t failures_ = 0;
     std::size_t recorded_ = 0;
-    bool a_worker_started_ = false;
-    int cells_without_worker_ = 0;
+    bool machine_works_ = false;  ///< a cell ended in a way that was its own
+    int cells_lost_ = 0;          ///< before that, by the machine's fault
     bool save_planned_ = false;
     Clock::time_point last_save_{};
     SweepEnd end_;

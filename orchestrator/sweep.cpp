@@ -87,7 +87,7 @@ void update_repro(const SweepSettings& settings, const PlannedCell& planned, Sta
         fs::remove(file, ignored);
         return;
     }
-    make_folder(file.parent_path());
+    make_subfolder(file.parent_path());
     write_atomically(file, repro_script(on_device(planned.cell, settings.device),
                                         settings.worker.argv, gpu_uuid));
     std::error_code ignored;  // a script that is not executable can still be run by sh
@@ -125,6 +125,7 @@ Sweep::Sweep(Options options)
         lock_ = std::make_unique<OutputLock>(folder / "lock");
     }
     make_folder(folder / "logs");
+    make_folder(folder / "cells");
     log::open(folder / "logs" / ("run-" + timestamp_for_names() + ".log"));
 
     const fs::path file = folder / "journal.jsonl";
@@ -233,17 +234,30 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
         end = scheduler.run(cells);
     } catch (...) {
         display->end();
-        try {
-            write_csv();
-        } catch (const ResultsError& problem) {
-            log::warning(problem.what());  // what ends the sweep is told by the other
-        }
+        log::set_terminal({});
+        save_what_can_be();
         throw;
     }
     reap_leftovers();
     display->end();
     write_csv();
     return end;
+}
+
+void Sweep::save_what_can_be() const {
+    const std::string unsaved = journal_->unsaved_ends();
+    if (!unsaved.empty()) {
+        log::warning(
+            "these outcomes may not be on the disk; when it can be written again, append the lines "
+            "to " +
+            journal_->file().string() + " and go on:");
+        std::fputs(unsaved.c_str(), stderr);
+    }
+    try {
+        write_csv();
+    } catch (const ResultsError& problem) {
+        log::warning(problem.what());  // what ends the sweep is told by another
+    }
 }
 
 void Sweep::write_csv() const {

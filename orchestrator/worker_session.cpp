@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "orchestrator/errors.h"
+#include "orchestrator/log.h"
 
 namespace isosweep {
 namespace asio = boost::asio;
@@ -254,6 +255,7 @@ void WorkerSession::end_attempt() {
     if (!job_) return;
     seen_.last_words = log_->last_words();
     log_->close();
+    if (!log_->problem().empty()) log::warning("the log is not whole: " + log_->problem());
     const Job job = *std::exchange(job_, std::nullopt);
     hooks_.on_attempt_end(job, seen_);
 }

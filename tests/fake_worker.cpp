@@ -186,6 +186,15 @@ void answer(const protocol::Request& request) {
             return;
         }
     }
+    if (behaviour == "no_gpu") {
+        say(protocol::failure_line(nonce, isosweep::Status::error,
+                                   {{"message", "no CUDA device"}, {"environment", true}}));
+        return;
+    }
+    if (behaviour == "flood") {
+        const std::string part(1 << 20, 'f');
+        for (int i = 0; i < number(16); ++i) std::fwrite(part.data(), 1, part.size(), stderr);
+    }
     if (behaviour == "report") {
         say(protocol::failure_line(
             nonce, *isosweep::from_name<isosweep::Status>(argument),

@@ -136,13 +136,15 @@ void add_host(json::object& measurement) {
     if (host::is_launch_blocking()) measurement["launch_blocking"] = true;
 }
 
-/// The cell itself. `phase` and `running` are kept up to date for whoever catches what it throws.
+/// The cell itself. `phase`, `running` and `on_device` (whether the device could be used) are kept up
+/// to date for whoever catches what it throws.
 json::object measure(const Cell& cell, torch::Device device, std::string_view& phase,
-                     RunningPart& running, const std::function<void(std::string_view)>& on_phase,
+                     RunningPart& running, bool& on_device, const std::function<void(std::string_view)>& on_phase,
                      json::object measurement) {
     const auto start = Clock::now();
     add_host(measurement);  // as it was before this cell
     enter_device(cell, device);
+    on_device = true;
     add_device(measurement, device);
     measurement["context_ms"] = ms_since(start);
 
@@ -197,6 +199,7 @@ CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)
     std::string_view phase = "build";
     RunningPart running;
     bool on_cuda = false;
+    bool on_device = false;
     CellResult result;
     const auto where = [&] { return running.name.empty() ? phase : running.name; };
     const auto fail = [&](Status status, json::object error) {
@@ -214,7 +217,7 @@ CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)
         json::object measurement{{"num_params", num_params(model_config(cell))}};
         if (on_cuda) measurement["driver_ms"] = ms_since(start);
         result.measurement =
-            measure(cell, device, phase, running, on_phase, std::move(measurement));
+            measure(cell, device, phase, running, on_device, on_phase, std::move(measurement));
         Verdict verdict = judge(cell, result.measurement);
         result.flags = std::move(verdict.flags);
         if (!verdict.invalid_reason.empty()) {
@@ -227,6 +230,8 @@ CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)
         fail(Status::unsupported, {{"phase", where()}, {"message", problem.what()}});
     } catch (...) {
         Failure failure = describe_failure(std::current_exception(), where(), on_cuda);
+        // No device, or none that can be used: every other cell would fail likewise.
+        if (!on_device && failure.status != Status::oom_gpu) failure.error["environment"] = true;
         fail(failure.status, std::move(failure.error));
     }
     if (!on_cuda || result.status == Status::crash) return result;
