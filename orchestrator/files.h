@@ -56,7 +56,8 @@ void sync_folder(const std::filesystem::path& folder);
 /// Creates a folder and its parents. \throws ResultsError
 void make_folder(const std::filesystem::path& folder);
 
-/// Creates a folder in one that is there: one that was removed is not made anew. \throws ResultsError
+/// Creates a folder in one that is there: one that was removed is not made anew. \throws
+/// ResultsError
 void make_subfolder(const std::filesystem::path& folder);
 
 /// Cuts a file back to its first `size` bytes. \throws ResultsError

@@ -12,7 +12,8 @@ int allowed(const RetryRule& rule, Status status) {
 
 /// Whether the cause is the environment's: it may pass, so the next try waits.
 bool may_pass(Status status) {
-    return status == Status::spawn_failed || status == Status::oom_host || status == Status::oom_gpu;
+    return status == Status::spawn_failed || status == Status::oom_host ||
+           status == Status::oom_gpu;
 }
 
 /// 250 ms, doubled with each try, 30 s at most.

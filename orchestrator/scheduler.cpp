@@ -486,10 +486,11 @@ class Scheduler::Run {
         if (!machines_fault) {
             machine_works_ = true;
         } else if (!machine_works_ && decision == Decision::record && ++cells_lost_ == enough) {
-            end_.broken = (seen.hello ? "this machine cannot run cells" : "no worker can be started") +
-                          std::string("; the last of ") + std::to_string(enough) +
-                          " cells ended with: " + outcome.message +
-                          ". Mend that, then the same command goes on";
+            end_.broken =
+                (seen.hello ? "this machine cannot run cells" : "no worker can be started") +
+                std::string("; the last of ") + std::to_string(enough) +
+                " cells ended with: " + outcome.message +
+                ". Mend that, then the same command goes on";
         }
     }
 

@@ -142,6 +142,7 @@ void answer(const protocol::Request& request) {
         }
         sleep_for_ever();
     }
+    if (behaviour == "hold_once" && is_first_time(text)) sleep_for_ever();
     if (behaviour == "garbage") say("some library says hello\n{\"event\":\"result\"}\n\x01\xff\n");
     if (behaviour == "chatty") {
         const std::string line(1000, 'x');
@@ -251,6 +252,7 @@ int main() {
     else
         say(protocol::hello_line(
             {{"pid", ::getpid()}, {"torch", ""}, {"build", how.empty() ? "fake" : how}}));
+    if (how == "deaf") sleep_for_ever();
     std::string line;
     while (std::getline(std::cin, line)) answer(protocol::parse_request(line));
 }

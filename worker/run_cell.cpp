@@ -136,10 +136,11 @@ void add_host(json::object& measurement) {
     if (host::is_launch_blocking()) measurement["launch_blocking"] = true;
 }
 
-/// The cell itself. `phase`, `running` and `on_device` (whether the device could be used) are kept up
-/// to date for whoever catches what it throws.
+/// The cell itself. `phase`, `running` and `on_device` (whether the device could be used) are kept
+/// up to date for whoever catches what it throws.
 json::object measure(const Cell& cell, torch::Device device, std::string_view& phase,
-                     RunningPart& running, bool& on_device, const std::function<void(std::string_view)>& on_phase,
+                     RunningPart& running, bool& on_device,
+                     const std::function<void(std::string_view)>& on_phase,
                      json::object measurement) {
     const auto start = Clock::now();
     add_host(measurement);  // as it was before this cell
