@@ -446,12 +446,18 @@ class Scheduler::Run {
     void save_soon() {
         if (save_planned_) return;
         save_planned_ = true;
-        saver_.expires_at(std::max(Clock::now(), last_save_ + std::chrono::seconds(1)));
+        // Once a second, and of many thousand rows less often: beside what is measured nothing
+        // should keep a core busy.
+        constexpr int share = 20;
+        const auto pause = std::max<Clock::duration>(std::chrono::seconds(1), share * save_took_);
+        saver_.expires_at(std::max(Clock::now(), last_save_ + pause));
         saver_.async_wait([this](const boost::system::error_code& problem) {
             save_planned_ = false;
             if (problem) return;  // the end of the run saves anyway
+            const Clock::time_point begin = Clock::now();
             hooks_.on_progress();
             last_save_ = Clock::now();
+            save_took_ = last_save_ - begin;
         });
     }
 
@@ -546,6 +552,7 @@ class Scheduler::Run {
     int cells_lost_ = 0;          ///< before that, by the machine's fault
     bool save_planned_ = false;
     Clock::time_point last_save_{};
+    Clock::duration save_took_{};
     SweepEnd end_;
 };
 

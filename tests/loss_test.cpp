@@ -268,8 +268,9 @@ TEST_CASE("many cells in a row leave descriptors, memory and processes as they w
         }
         CHECK(status == 0);
         CHECK(sandbox.answers() == static_cast<std::size_t>(cells));
-        MESSAGE(std::string(isolation), ": ", cells, " cells, at most ", most_descriptors, " descriptors and ",
-                most_children, " children, ", early_kib, " to ", late_kib, " KiB resident");
+        MESSAGE(std::string(isolation), ": ", cells, " cells, at most ", most_descriptors,
+                " descriptors and ", most_children, " children, ", early_kib, " to ", late_kib,
+                " KiB resident");
         CHECK(most_descriptors < 40);
         CHECK(most_children <= 2);
         // What is kept of a cell is its outcome, some kilobytes.

@@ -33,9 +33,9 @@ struct Ran {
 /// A folder with a config x.cfg that the fake worker serves, and `isosweep` run in it.
 class Sandbox {
   public:
-    explicit Sandbox(const std::string& config, const std::string& worker = FAKE_WORKER) {
-        write_file(folder_ / "x.cfg", "model-size = tiny\n" +
-                                          (worker.empty() ? "" : "worker = " + worker + "\n") +
+    explicit Sandbox(const std::string& config, const std::string& worker = FAKE_WORKER,
+                     const std::string& size = "model-size = tiny\n") {
+        write_file(folder_ / "x.cfg", size + (worker.empty() ? "" : "worker = " + worker + "\n") +
                                           "timeout = 20s\nkill-grace = 300ms\n" + config);
         variables_ = {"FAKE_WORKER_DIR=" + folder_.path().string()};
     }

@@ -1,0 +1,48 @@
+// Lines of a worker, and requests: whatever comes, it is one of the replies, and a result is
+// judged.
+#include <isosweep/cell.h>
+#include <isosweep/figures.h>
+#include <isosweep/protocol.h>
+#include <isosweep/quality.h>
+
+#include <stdexcept>
+
+#include "fuzz.h"
+
+using namespace isosweep;
+using fuzz::expect;
+
+namespace {
+
+void judge_result(const protocol::Result& result) {
+    static const Cell cell;
+    static const boost::json::object asked = to_json(cell);
+    const Outcome outcome = protocol::check_result(result.line, asked);
+    expect(is_reportable(outcome.status), "a result has a status that a worker may report");
+    expect((outcome.status == Status::ok) == !outcome.measurement.empty(),
+           "a measurement is there where the status is ok");
+    expect(outcome.message.find('\n') == std::string::npos, "a message is one line");
+    const Outcome again = outcome_from_json(to_json(outcome));
+    expect(to_json(again) == to_json(outcome), "an outcome reads back from the journal");
+    static_cast<void>(figures(cell, outcome.measurement, std::nullopt));
+    static_cast<void>(protocol::check_probe_result(result.line));
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    const std::string_view line = fuzz::text_of(data, size);
+    const protocol::Reply reply = protocol::parse_reply(line, "abc");
+    if (const auto* result = std::get_if<protocol::Result>(&reply)) judge_result(*result);
+    try {
+        const protocol::Request request = protocol::parse_request(line);
+        const protocol::Request again = protocol::parse_request(protocol::request_line(request));
+        expect(again.nonce == request.nonce && again.cell == request.cell, "a request reads back");
+        const Cell cell = cell_from_json(request.cell);
+        expect(cell_from_json(to_json(cell)) == cell, "a cell reads back");
+        expect(key_of(cell) == key_of(cell_from_json(to_json(cell))), "with the same key");
+    } catch (const BadValue&) {
+    } catch (const std::runtime_error&) {
+    }
+    return 0;
+}
