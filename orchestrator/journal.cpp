@@ -107,6 +107,7 @@ void Journal::apply(const json::object& record) {
         worker.start_time = record.at("start_time").to_number<std::uint64_t>();
         worker.slot = static_cast<int>(record.at("slot").as_int64());
         worker.gpu_uuid = text_member(record, "gpu");
+        worker.group = text_member(record, "group");
         workers_[worker.token] = worker;
     } else if (kind == "probe") {
         // A precision that we do not know comes from a later version.
@@ -185,13 +186,12 @@ void Journal::write_hello(const json::object& facts) {
 }
 
 void Journal::write_worker(const WorkerRecord& worker) {
-    append({{"record", "worker"},
-            {"time", format_utc(unix_now_ms())},
-            {"token", worker.token},
-            {"pid", worker.pid},
-            {"start_time", worker.start_time},
-            {"slot", worker.slot},
-            {"gpu", worker.gpu_uuid}});
+    json::object record{
+        {"record", "worker"},    {"time", format_utc(unix_now_ms())}, {"token", worker.token},
+        {"pid", worker.pid},     {"start_time", worker.start_time},   {"slot", worker.slot},
+        {"gpu", worker.gpu_uuid}};
+    if (!worker.group.empty()) record["group"] = worker.group;
+    append(record);
 }
 
 void Journal::write_probe(const ProbeRecord& probe) {

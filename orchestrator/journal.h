@@ -69,6 +69,7 @@ struct WorkerRecord {
     std::uint64_t start_time = 0;  ///< clock ticks since boot
     int slot = 0;
     std::string gpu_uuid;
+    std::string group = {};  ///< folder of its own control group; empty where it had none
 };
 
 /// How fast a GPU multiplies matrices, measured once in a sweep.
@@ -111,6 +112,8 @@ class Journal {
     const std::optional<Setting>& setting() const { return setting_; }
     const CellHistory& history(const std::string& key) const;
     const WorkerRecord* worker(const std::string& token) const;
+    /// All workers by their tokens.
+    const std::unordered_map<std::string, WorkerRecord>& workers() const { return workers_; }
     /// The speed of this GPU's matrix product, in TFLOP/s; absent where it was not measured.
     std::optional<double> attainable_tflops(const std::string& gpu_uuid, Precision precision) const;
     /// Keys of all cells with at least one record.

@@ -170,7 +170,8 @@ class Scheduler::Run {
         Place& place = places_[slot];
         hooks.on_spawn = [this, slot](const Process& process) {
             journal_.write_worker({places_[slot].token, process.pid(), process.start_time(),
-                                   static_cast<int>(slot), settings_.slots[slot].gpu_uuid});
+                                   static_cast<int>(slot), settings_.slots[slot].gpu_uuid,
+                                   places_[slot].session->group()});
         };
         hooks.on_hello = [this](const boost::json::object& facts) { check_hello(facts); };
         hooks.on_end = [this, slot] {
@@ -178,7 +179,7 @@ class Scheduler::Run {
             fill_slots();
         };
         place.session = std::make_shared<WorkerSession>(io_, settings_.worker, std::move(hooks));
-        place.session->start(std::move(job),
+        place.session->start(std::move(job), place.token,
                              worker_environment(place.token, settings_.slots[slot]));
     }
 

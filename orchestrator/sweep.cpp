@@ -91,7 +91,25 @@ WorkerCommand worker_command(const Options& options) {
     command.stall_timeout = options.stall_timeout;
     command.start_timeout = options.start_timeout;
     command.kill_grace = options.kill_grace;
+    if (options.memory_limit.bytes == 0) return command;
+    if (command.behind_launcher)
+        throw UsageError("memory-limit = " + format_bytes(options.memory_limit.bytes) +
+                         ": a launcher's workers are not ours to limit; give the limit to the "
+                         "launcher, as in launcher = srun --mem=24G");
+    command.memory_limit = make_memory_limit(options.memory_limit.bytes);
     return command;
+}
+
+/// Ends the control groups of workers whose run was killed. The lock is ours, so that every worker
+/// in the journal is one of those.
+void end_leftover_groups(const Journal& journal, const std::optional<MemoryLimit>& limit) {
+    for (const auto& [token, worker] : journal.workers())
+        if (!worker.group.empty()) end_leftover_group(worker.group, token);
+    if (!limit) return;
+    // A start is written before its group is made, the worker's record after.
+    for (const auto& [key, history] : journal.cells())
+        if (history.open)
+            end_leftover_group(group_folder(limit->home, history.token), history.token);
 }
 
 /// Keeps cells/KEY/repro.sh, which runs a cell that is not ok again alone; one that is ok needs
@@ -132,6 +150,12 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
     check_folder(options_);
     make_folder(folder);
     lock_ = std::make_unique<OutputLock>(folder / "lock");
+    if (options_.fresh) try {
+            end_leftover_groups(Journal::read(folder / "journal.jsonl"),
+                                settings_.worker.memory_limit);
+        } catch (const Failure&) {
+            // There is none, or it is broken, which may be why to start over.
+        }
     if (options_.fresh && set_aside(options_)) {
         make_folder(folder);
         lock_ = std::make_unique<OutputLock>(folder / "lock");
@@ -141,6 +165,7 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
 
     const fs::path file = folder / "journal.jsonl";
     journal_ = std::make_unique<Journal>(Journal::open(file));
+    end_leftover_groups(*journal_, settings_.worker.memory_limit);
     const Setting now = setting_of(options_, choice, inventory, gpus_);
     if (!journal_->setting()) {
         journal_->write_header(now);
@@ -157,6 +182,9 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
         log::warning("this is a debug build: what it measures is not worth keeping");
     log::info("isosweep " + build_id() + ", " + std::to_string(plan_.size()) + " cells, device " +
               std::string(to_name(choice.device)) + " " + now.gpu);
+    if (const auto& limit = settings_.worker.memory_limit)
+        log::info("memory-limit = " + format_bytes(limit->bytes) + ", by control groups in " +
+                  limit->home.folder.string());
 }
 
 std::vector<PlannedCell> Sweep::cells_missing() const {
