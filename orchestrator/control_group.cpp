@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "orchestrator/environment.h"
 #include "orchestrator/errors.h"
 #include "orchestrator/process.h"
 
@@ -90,13 +91,11 @@ struct Said {
 
 /// Runs a program to its end, or for ten seconds.
 Said run_program(const std::vector<std::string>& argv) {
-    std::vector<std::string> environment;
-    for (char** variable = environ; *variable; ++variable) environment.emplace_back(*variable);
     Said said;
     boost::asio::io_context io;
     boost::asio::steady_timer limit(io, std::chrono::seconds(10));
     const auto process =
-        Process::spawn(io, argv, environment,
+        Process::spawn(io, argv, own_environment(),
                        {.on_stdout = [&](std::string_view bytes) { said.out += bytes; },
                         .on_stderr = [&](std::string_view bytes) { said.err += bytes; },
                         .on_stdout_end = {},

@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "orchestrator/clock.h"
+#include "orchestrator/environment.h"
 #include "orchestrator/errors.h"
 #include "orchestrator/foreground.h"
 #include "orchestrator/log.h"
@@ -161,7 +162,10 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
         lock_ = std::make_unique<OutputLock>(folder / "lock");
     }
     make_folder(folder / "logs");
-    log::open(folder / "logs" / ("run-" + timestamp_for_names() + ".log"));
+    const std::string now_for_names = timestamp_for_names();
+    log::open(folder / "logs" / ("run-" + now_for_names + ".log"));
+    write_atomically(folder / "logs" / ("environment-" + now_for_names + ".txt"),
+                     environment_text(masked_environment(own_environment())));
 
     const fs::path file = folder / "journal.jsonl";
     journal_ = std::make_unique<Journal>(Journal::open(file));

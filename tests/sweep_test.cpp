@@ -165,6 +165,22 @@ TEST_CASE("what a worker prints is in the cell's log, and its last words in the 
     CHECK(contains(chatty, "\n2999 xxx"));
 }
 
+TEST_CASE("the environment of a run is kept beside its log, without secrets") {
+    Sandbox sandbox("axis.behaviour = ok\n");
+    sandbox.set_variable("MY_API_TOKEN=hunter2");
+    sandbox.set_variable("PIP_INDEX_URL=https://me:hunter2@host/simple");
+    sandbox.set_variable("OMP_NUM_THREADS=3");
+    CHECK(sandbox.sweep().exit_code == 0);
+    std::string text;
+    for (const auto& entry : std::filesystem::directory_iterator(sandbox.path("results/x/logs")))
+        if (entry.path().filename().string().starts_with("environment-"))
+            text += file_contents(entry.path());
+    CHECK(contains(text, "\nOMP_NUM_THREADS=3\n"));
+    CHECK(contains(text, "MY_API_TOKEN=***\n"));
+    CHECK(contains(text, "PIP_INDEX_URL=***\n"));
+    CHECK_FALSE(contains(text, "hunter2"));
+}
+
 TEST_CASE("a cell that is not ok gets a script that repeats it") {
     Sandbox sandbox("axis.behaviour = exit:3\n");
     sandbox.sweep();
