@@ -113,19 +113,25 @@ void end_leftover_groups(const Journal& journal, const std::optional<MemoryLimit
             end_leftover_group(group_folder(limit->home, history.token), history.token);
 }
 
-/// Keeps cells/KEY/repro.sh, which runs a cell that is not ok again alone; one that is ok needs
-/// none.
+/// Keeps cells/KEY/repro.sh, which runs a cell that is not ok again alone, and its request beside
+/// it; one that is ok needs none.
 void update_repro(const SweepSettings& settings, const PlannedCell& planned, Status status,
                   const std::string& gpu_uuid) {
     const fs::path file = settings.cells_folder / planned.key / "repro.sh";
+    const fs::path request = settings.cells_folder / planned.key / "request.json";
     if (status == Status::ok) {
         std::error_code ignored;  // most often there is none
         fs::remove(file, ignored);
+        fs::remove(request, ignored);
         return;
     }
     make_folder(file.parent_path());
-    write_atomically(file, repro_script(on_device(planned.cell, settings.device),
-                                        settings.worker.argv, gpu_uuid));
+    const Cell cell = on_device(planned.cell, settings.device);
+    write_atomically(request, repro_request(cell));
+    const auto& limit = settings.worker.memory_limit;
+    write_atomically(file, repro_script(cell, {settings.worker.argv, gpu_uuid,
+                                               measurement_environment(own_environment()),
+                                               limit ? limit->bytes : 0}));
     std::error_code ignored;  // a script that is not executable can still be run by sh
     fs::permissions(file, fs::perms::owner_exec | fs::perms::group_exec | fs::perms::others_exec,
                     fs::perm_options::add, ignored);

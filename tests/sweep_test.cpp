@@ -183,10 +183,16 @@ TEST_CASE("the environment of a run is kept beside its log, without secrets") {
 
 TEST_CASE("a cell that is not ok gets a script that repeats it") {
     Sandbox sandbox("axis.behaviour = exit:3\n");
+    sandbox.set_variable("OMP_NUM_THREADS=3");
+    sandbox.set_variable("TORCH_TOKEN=x");
     sandbox.sweep();
     const std::string script = "results/x/cells/" + sandbox.column("key") + "/repro.sh";
     CHECK(contains(sandbox.file(script), "\"behaviour\":\"exit:3\""));
     CHECK(sandbox.wait(sandbox.start_program({"/bin/sh", script})).exit_code == 3);
+    const std::string folder = "results/x/cells/" + sandbox.column("key");
+    CHECK(contains(sandbox.file(folder + "/request.json"), "\"behaviour\":\"exit:3\""));
+    CHECK(contains(sandbox.file(script), "\nexport OMP_NUM_THREADS=3\n"));
+    CHECK_FALSE(contains(sandbox.file(script), "TORCH_TOKEN"));
 }
 
 TEST_CASE(
