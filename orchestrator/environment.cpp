@@ -117,7 +117,7 @@ std::string environment_text(const std::vector<std::string>& environment) {
             else
                 text += c;
         }
-        text += "\n";
+        text += '\n';
     }
     return text;
 }

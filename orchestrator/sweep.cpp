@@ -157,11 +157,11 @@ Sweep::Sweep(Options options) : options_(std::move(options)), plan_(make_plan(op
     check_folder(options_);
     make_folder(folder);
     lock_ = std::make_unique<OutputLock>(folder / "lock");
-    if (options_.fresh) try {
+    if (options_.fresh && fs::exists(folder / "journal.jsonl")) try {
             end_leftover_groups(Journal::read(folder / "journal.jsonl"),
                                 settings_.worker.memory_limit);
-        } catch (const Failure&) {
-            // There is none, or it is broken, which may be why to start over.
+        } catch (const Failure& problem) {
+            log::warning(problem.what());  // a broken journal may be why to start over
         }
     if (options_.fresh && set_aside(options_)) {
         make_folder(folder);

@@ -1,6 +1,7 @@
 #include "orchestrator/control_group.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,7 +64,7 @@ const std::string token = "0123456789abcdef0123456789abcdef";
 /// A home for groups with a limit on this machine; told where there is none.
 std::optional<MemoryLimit> real_limit(std::int64_t bytes) {
     try {
-        const MemoryLimit limit{bytes, own_group_home(::getpid())};
+        MemoryLimit limit{bytes, own_group_home(::getpid())};
         const ControlGroup trial(limit, "test-" + std::to_string(::getpid()));
         return limit;
     } catch (const std::runtime_error& problem) {
@@ -199,6 +200,18 @@ TEST_CASE("only a group with the token of our worker is ended as a leftover") {
     machine.write(ours + "/cgroup.procs", procs);
     end_leftover_group(machine.folder / ours, token, machine.roots());
     CHECK(::waitpid(child, nullptr, 0) == child);
+}
+
+TEST_CASE("a process that cannot enter its group is not started") {
+    boost::asio::io_context io;
+    const FileDescriptor not_for_writing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    std::string problem;
+    try {
+        Process::spawn(io, {"true"}, {}, {}, not_for_writing.get());
+    } catch (const std::runtime_error& error) {
+        problem = error.what();
+    }
+    CHECK(problem == "cannot start true or put it into its control group: Bad file descriptor");
 }
 
 TEST_CASE("a process is in its group before it begins, and nobody outlives the group") {

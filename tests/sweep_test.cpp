@@ -579,6 +579,9 @@ TEST_CASE("a worker that goes over memory-limit is out of memory, the others are
         }
         // The limit is not the cell's.
         const std::string keys = sandbox.column("key");
+        CHECK(contains(
+            sandbox.sweep({"--only", keys.substr(17, 16), "--memory-limit", "200MiB"}).out,
+            R"({"status":"oom_host","message":"killed for want of memory in phase measure: over)"));
         CHECK(sandbox.sweep({"--isolation", isolation}).exit_code == 1);
         CHECK(sandbox.column("key") == keys);
         CHECK(sandbox.answers() == 2);
@@ -598,7 +601,9 @@ TEST_CASE("a limit that is too small for a worker to start says so and stops the
 TEST_CASE("who escapes from a worker with a memory limit dies with it, or with the next start") {
     if (!can_limit_memory()) return;
     Sandbox sandbox("axis.behaviour = escape:300\nmemory-limit = 200MiB\n");
-    const auto escaped = [&] { return std::atoi(sandbox.file("escaped").c_str()); };
+    const auto escaped = [&] {
+        return static_cast<pid_t>(std::strtol(sandbox.file("escaped").c_str(), nullptr, 10));
+    };
     CHECK(sandbox.sweep().exit_code == 0);
     CHECK(escaped() > 0);
     CHECK(is_gone(escaped()));
