@@ -39,6 +39,13 @@ std::string with_last_words(const std::string& message, const Evidence& seen) {
     return seen.last_words.empty() ? message : message + ": " + seen.last_words;
 }
 
+/// ": over memory-limit = 1.5 GiB" where the kernel enforced one.
+std::string over_limit(const Evidence& seen) {
+    return seen.over_limit == 0 || !seen.oom_killed
+               ? std::string()
+               : ": over memory-limit = " + format_bytes(seen.over_limit);
+}
+
 Outcome outcome(Status status, const Evidence& seen, const std::string& message) {
     Outcome result;
     result.status = status;
@@ -58,7 +65,8 @@ Outcome classify_rows(const Evidence& seen) {
     if (!seen.hello && seen.killed_for == KilledFor::nothing && seen.broken_line.empty())
         return outcome(spawn_failed, seen,
                        with_last_words("the worker ended before its hello (" +
-                                           (end ? end->text : std::string("exit code 0")) + ")",
+                                           (end ? end->text : std::string("exit code 0")) + ")" +
+                                           over_limit(seen),
                                        seen));
 
     if (!seen.broken_line.empty()) return outcome(invalid_result, seen, seen.broken_line);
@@ -101,7 +109,8 @@ Outcome classify_rows(const Evidence& seen) {
     }
     // The kernel's OOM killer uses this signal; somebody else may, too.
     if (end && end->signal == "SIGKILL" && seen.oom_killed && !seen.behind_launcher)
-        return outcome(oom_host, seen, "killed for want of memory" + in_phase(seen));
+        return outcome(oom_host, seen,
+                       "killed for want of memory" + in_phase(seen) + over_limit(seen));
     if (end && !end->signal.empty())
         return outcome(crash, seen,
                        with_last_words("ended by " + end->signal + in_phase(seen), seen));

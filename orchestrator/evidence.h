@@ -42,6 +42,7 @@ struct Evidence {
     /// How it hung when its time was up: what it did, and since when there was no sign of life.
     std::string hung;
     bool oom_killed = false;       ///< the kernel killed somebody of its group for want of memory
+    std::int64_t over_limit = 0;   ///< the `memory-limit` that it was at then, in bytes; 0: none
     std::string last_words;        ///< the end of its log
     bool behind_launcher = false;  ///< exit code 128 + n may stand for a signal
 };

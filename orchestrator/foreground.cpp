@@ -22,8 +22,9 @@ Outcome run_in_foreground(WorkerCommand worker, const Slot& slot, const Cell& ce
     signals.async_wait([&](const boost::system::error_code& problem, int) {
         if (!problem) session->abort();
     });
-    session->start({key_of(cell), 1, {random_token(), to_json(cell)}, "/dev/null"},
-                   worker_environment(random_token(), slot));
+    const std::string token = random_token();
+    session->start({key_of(cell), 1, {random_token(), to_json(cell)}, "/dev/null"}, token,
+                   worker_environment(token, slot));
     try {
         io.run();
     } catch (...) {

@@ -119,6 +119,7 @@ void Journal::apply(const json::object& record) {
         worker.gpu_uuid = text_member(record, "gpu");
         worker.boot = text_member(record, "boot");
         tokens_[worker.pid] = worker.token;
+        worker.group = text_member(record, "group");
         workers_[worker.token] = worker;
     } else if (kind == "probe") {
         // A precision that we do not know comes from a later version.
@@ -235,14 +236,16 @@ void Journal::write_hello(const json::object& facts) {
 }
 
 void Journal::write_worker(const WorkerRecord& worker) {
-    append({{"record", "worker"},
-            {"time", format_utc(unix_now_ms())},
-            {"token", worker.token},
-            {"pid", worker.pid},
-            {"start_time", worker.start_time},
-            {"slot", worker.slot},
-            {"gpu", worker.gpu_uuid},
-            {"boot", worker.boot}});
+    json::object record{{"record", "worker"},
+                        {"time", format_utc(unix_now_ms())},
+                        {"token", worker.token},
+                        {"pid", worker.pid},
+                        {"start_time", worker.start_time},
+                        {"slot", worker.slot},
+                        {"gpu", worker.gpu_uuid},
+                        {"boot", worker.boot}};
+    if (!worker.group.empty()) record["group"] = worker.group;
+    append(record);
 }
 
 void Journal::write_probe(const ProbeRecord& probe) {

@@ -74,7 +74,8 @@ struct WorkerRecord {
     std::uint64_t start_time = 0;  ///< clock ticks since boot
     int slot = 0;
     std::string gpu_uuid;
-    std::string boot = {};  ///< of the machine, since when its pids and start times count
+    std::string boot = {};   ///< of the machine, since when its pids and start times count
+    std::string group = {};  ///< folder of its own control group; empty where it had none
 };
 
 /// How fast a GPU multiplies matrices, measured once in a sweep.
@@ -109,6 +110,8 @@ class Journal {
     const WorkerRecord* worker(const std::string& token) const;
     /// The last worker with this process id. \returns nullptr where none had it
     const WorkerRecord* worker_with(std::int64_t pid) const;
+    /// All workers by their tokens.
+    const std::unordered_map<std::string, WorkerRecord>& workers() const { return workers_; }
     /// The speed of this GPU's matrix product, in TFLOP/s; absent where it was not measured.
     std::optional<double> attainable_tflops(const std::string& gpu_uuid, Precision precision) const;
     /// By which rules further cells followed from the plan's, each once, in their order.

@@ -102,6 +102,11 @@ const std::vector<SingleKey>& single_keys() {
          [](Options& o, const std::string& v) { o.kill_grace = parse_limit(v); }},
         {"gpu-timeout", "30s", "limit for a GPU to be as before when a worker has ended on it",
          false, [](Options& o, const std::string& v) { o.gpu_timeout = parse_limit(v); }},
+        {"memory-limit", "none", "bytes or 24GiB: what a worker may take of the host's memory",
+         false,
+         [](Options& o, const std::string& v) {
+             parse_field(v, Field{"memory_limit", FieldKind::setting, 0, ""}, o.memory_limit);
+         }},
         {"retry", "crash:1,spawn_failed:3", "further attempts by outcome, or none", false,
          [](Options& o, const std::string& v) { o.retry = parse_retry(v); }},
         {"fallback", "none",

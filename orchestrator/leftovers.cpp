@@ -44,9 +44,21 @@ bool is_leftover(pid_t pid, const fs::path& process, const Journal& journal) {
            worker->start_time != 0 && worker->start_time == process_start_time(pid);
 }
 
+void end_leftover_groups(const Journal& journal, const std::optional<MemoryLimit>& limit) {
+    for (const auto& [token, worker] : journal.workers())
+        if (!worker.group.empty()) end_leftover_group(worker.group, token);
+    if (!limit) return;
+    // A start is written before its group is made, the worker's record after.
+    for (const auto& [key, history] : journal.cells())
+        if (history.open)
+            end_leftover_group(group_folder(limit->home, history.token), history.token);
+}
+
 }  // namespace
 
-std::vector<Leftover> kill_leftovers(const Journal& journal) {
+std::vector<Leftover> kill_leftovers(const Journal& journal,
+                                     const std::optional<MemoryLimit>& limit) {
+    end_leftover_groups(journal, limit);
     std::vector<std::pair<Leftover, FileDescriptor>> found;
     std::error_code problem;
     for (const auto& entry : fs::directory_iterator("/proc", problem)) {

@@ -73,7 +73,8 @@ struct Options {
     std::optional<std::int64_t> max_failures;
     bool fail_fast = false;
     bool fail_on_oom = false;
-    bool strict = false;  ///< an ok cell with flags counts as failed
+    bool strict = false;         ///< an ok cell with flags counts as failed
+    OptionalBytes memory_limit;  ///< of the host, for each worker
     std::vector<std::string> launcher;
     std::filesystem::path worker;  ///< empty: the one beside this program
     bool fresh = false;

@@ -49,6 +49,7 @@ struct ChildSetup {
     int out;
     int err;
     const char* const* environment;
+    int group_entry;
     pid_t parent = ::getpid();
 
     template <class Launcher>
@@ -62,6 +63,8 @@ struct ChildSetup {
         const auto failed = [] { return bp::error_code(errno, bp::system_category()); };
         if (::setpgid(0, 0) == -1 || ::prctl(PR_SET_PDEATHSIG, SIGKILL) == -1) return failed();
         if (::getppid() != parent) ::_exit(125);  // it died before the prctl
+        // Before the program can take memory or start others: "0" is whoever writes it.
+        if (group_entry >= 0 && ::write(group_entry, "0", 1) != 1) return failed();
         sigset_t none;
         ::sigemptyset(&none);
         // The mask and what we inherited as ignored would survive the exec.
@@ -121,7 +124,7 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
     ~AsioProcess() override { kill_and_reap(); }
 
     void start(asio::io_context& io, const std::vector<std::string>& argv,
-               const std::vector<std::string>& environment) {
+               const std::vector<std::string>& environment, int group_entry) {
         const std::string program = find_program(argv.at(0));
         if (program.empty())
             throw std::runtime_error("cannot start " + argv[0] + ": no such program in PATH");
@@ -134,13 +137,16 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
         PipeEnds err = make_pipe();
         bp::default_process_launcher launcher;
         bp::error_code problem;
-        bp::process process =
-            launcher(io.get_executor(), problem, program,
-                     std::vector<std::string>(argv.begin() + 1, argv.end()),
-                     ChildSetup{in.read.get(), out.write.get(), err.write.get(), variables.data()});
+        bp::process process = launcher(io.get_executor(), problem, program,
+                                       std::vector<std::string>(argv.begin() + 1, argv.end()),
+                                       ChildSetup{in.read.get(), out.write.get(), err.write.get(),
+                                                  variables.data(), group_entry});
         if (problem) {
             if (launcher.pid > 0) ::waitpid(launcher.pid, nullptr, 0);
-            throw std::runtime_error("cannot start " + argv[0] + ": " + problem.message());
+            throw std::runtime_error(
+                "cannot start " + argv[0] +
+                (group_entry >= 0 ? " or put it into its control group: " : ": ") +
+                problem.message());
         }
         pid_ = process.id();
         live_processes().insert(pid_);
@@ -316,9 +322,9 @@ std::string describe(const ProcessEnd& end) {
 
 std::shared_ptr<Process> Process::spawn(asio::io_context& io, const std::vector<std::string>& argv,
                                         const std::vector<std::string>& environment,
-                                        Handlers handlers) {
+                                        Handlers handlers, int group_entry) {
     auto process = std::make_shared<AsioProcess>(io, std::move(handlers));
-    process->start(io, argv, environment);
+    process->start(io, argv, environment, group_entry);
     return process;
 }
 

@@ -52,11 +52,13 @@ class Process {
 
     /// Starts `argv` (the program is searched in PATH where it has no '/') with exactly this
     /// environment ("NAME=value"). Handlers run on `io`'s thread, none before this returns.
+    /// \param group_entry the file cgroup.procs of a control group, open for writing, that the
+    /// process enters before it becomes the program; -1: it stays in ours
     /// \throws std::runtime_error "cannot start PROGRAM: reason"
     static std::shared_ptr<Process> spawn(boost::asio::io_context& io,
                                           const std::vector<std::string>& argv,
                                           const std::vector<std::string>& environment,
-                                          Handlers handlers);
+                                          Handlers handlers, int group_entry = -1);
 
     virtual ~Process() = default;
 

@@ -304,7 +304,8 @@ class Scheduler::Run {
         hooks.on_spawn = [this, slot](const Process& process) {
             places_[slot].last_worker = process.pid();
             journal_.write_worker({places_[slot].token, process.pid(), process.start_time(),
-                                   static_cast<int>(slot), settings_.slots[slot].gpu_uuid, boot_});
+                                   static_cast<int>(slot), settings_.slots[slot].gpu_uuid, boot_,
+                                   places_[slot].session->group()});
         };
         hooks.on_hello = [this](const json::object& facts) { check_hello(facts); };
         if (!place.gate && !settings_.slots[slot].gpu_uuid.empty())
@@ -314,7 +315,7 @@ class Scheduler::Run {
             fill_slots();
         };
         place.session = std::make_shared<WorkerSession>(io_, settings_.worker, std::move(hooks));
-        place.session->start(std::move(job),
+        place.session->start(std::move(job), place.token,
                              worker_environment(place.token, settings_.slots[slot]));
     }
 

@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "orchestrator/clock.h"
+#include "orchestrator/environment.h"
 #include "orchestrator/errors.h"
 #include "orchestrator/foreground.h"
 #include "orchestrator/leftovers.h"
@@ -74,22 +75,40 @@ WorkerCommand worker_command(const Options& options) {
     command.stall_timeout = options.stall_timeout;
     command.start_timeout = options.start_timeout;
     command.kill_grace = options.kill_grace;
+    if (options.memory_limit.bytes == 0) return command;
+    if (command.behind_launcher)
+        throw UsageError("memory-limit = " + format_bytes(options.memory_limit.bytes) +
+                         ": a launcher's workers are not ours to limit; give the limit to the "
+                         "launcher, as in launcher = srun --mem=24G");
+    command.memory_limit = make_memory_limit(options.memory_limit.bytes);
     return command;
 }
 
-/// Keeps cells/KEY/repro.sh, which runs a cell that is not ok again alone; one that is ok needs
-/// none.
+void end_leftovers(const Journal& journal, const std::optional<MemoryLimit>& limit) {
+    for (const Leftover& leftover : kill_leftovers(journal, limit))
+        log::notice("killed what an earlier run of this sweep left behind: " + leftover.name +
+                    ", process " + std::to_string(leftover.pid));
+}
+
+/// Keeps cells/KEY/repro.sh, which runs a cell that is not ok again alone, and its request beside
+/// it; one that is ok needs none.
 void update_repro(const SweepSettings& settings, const PlannedCell& planned, Status status,
                   const std::string& gpu_uuid) {
     const fs::path file = settings.cells_folder / planned.key / "repro.sh";
+    const fs::path request = settings.cells_folder / planned.key / "request.json";
     if (status == Status::ok) {
         std::error_code ignored;  // most often there is none
         fs::remove(file, ignored);
+        fs::remove(request, ignored);
         return;
     }
     make_subfolder(file.parent_path());
-    write_atomically(file, repro_script(on_device(planned.cell, settings.device),
-                                        settings.worker.argv, gpu_uuid));
+    const Cell cell = on_device(planned.cell, settings.device);
+    write_atomically(request, repro_request(cell));
+    const auto& limit = settings.worker.memory_limit;
+    write_atomically(file, repro_script(cell, {settings.worker.argv, gpu_uuid,
+                                               measurement_environment(own_environment()),
+                                               limit ? limit->bytes : 0}));
     std::error_code ignored;  // a script that is not executable can still be run by sh
     fs::permissions(file, fs::perms::owner_exec | fs::perms::group_exec | fs::perms::others_exec,
                     fs::perm_options::add, ignored);
@@ -120,19 +139,25 @@ Sweep::Sweep(Options options)
     check_folder(options_);
     make_folder(folder);
     lock_ = std::make_unique<OutputLock>(folder / "lock");
+    if (options_.fresh && fs::exists(folder / "journal.jsonl")) try {
+            end_leftovers(Journal::read(folder / "journal.jsonl"), settings_.worker.memory_limit);
+        } catch (const Failure& problem) {
+            log::warning(problem.what());  // a broken journal may be why to start over
+        }
     if (options_.fresh && set_aside(options_)) {
         make_folder(folder);
         lock_ = std::make_unique<OutputLock>(folder / "lock");
     }
     make_folder(folder / "logs");
     make_folder(folder / "cells");
-    log::open(folder / "logs" / ("run-" + timestamp_for_names() + ".log"));
+    const std::string now_for_names = timestamp_for_names();
+    log::open(folder / "logs" / ("run-" + now_for_names + ".log"));
+    write_atomically(folder / "logs" / ("environment-" + now_for_names + ".txt"),
+                     environment_text(masked_environment(own_environment())));
 
     const fs::path file = folder / "journal.jsonl";
     journal_ = std::make_unique<Journal>(Journal::open(file));
-    for (const Leftover& leftover : kill_leftovers(*journal_))
-        log::notice("killed what an earlier run of this sweep left behind: " + leftover.name +
-                    ", process " + std::to_string(leftover.pid));
+    end_leftovers(*journal_, settings_.worker.memory_limit);
     const Setting now = setting_of(options_, choice, inventory, gpus_);
     if (!journal_->setting())
         journal_->write_header(now);
@@ -153,6 +178,9 @@ Sweep::Sweep(Options options)
         log::warning("this is a debug build: what it measures is not worth keeping");
     log::info("isosweep " + build_id() + ", " + std::to_string(plan_.size()) + " cells, device " +
               std::string(to_name(choice.device)) + " " + now.gpu);
+    if (const auto& limit = settings_.worker.memory_limit)
+        log::info("memory-limit = " + format_bytes(limit->bytes) + ", by control groups in " +
+                  limit->home.folder.string());
 }
 
 DeviceChoice Sweep::go_on_with(Setting now) {
@@ -213,6 +241,12 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
     }
     // Another worker need not know of probes, and a launcher's GPUs are not ours to name.
     settings_.wants_probes = options_.worker.empty() && options_.launcher.empty();
+    // A run that was killed may have recorded an outcome and not come to this.
+    for (const PlannedCell& row : rows())
+        if (const auto& recorded = journal_->history(row.key).recorded;
+            recorded && recorded->outcome.status != Status::ok &&
+            !fs::exists(settings_.cells_folder / row.key / "repro.sh"))
+            keep_repro(row, *recorded);
     become_subreaper();
     const std::unique_ptr<StatusDisplay> display = make_status_display();
     log::set_terminal([&](const std::string& line) { display->print(line); });
@@ -220,15 +254,12 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
         ~Restore() { log::set_terminal({}); }
     } restore;
     display->begin(rows().size(), cells);
-    Scheduler scheduler(settings_, *journal_, *display,
-                        {.on_recorded =
-                             [this](const PlannedCell& planned, const Attempt& attempt) {
-                                 const WorkerRecord* const worker = journal_->worker(attempt.token);
-                                 update_repro(settings_, planned, attempt.outcome.status,
-                                              worker ? worker->gpu_uuid : "");
-                             },
-                         .on_progress = [this] { write_csv(); },
-                         .further_cells = owed});
+    Scheduler scheduler(
+        settings_, *journal_, *display,
+        {.on_recorded = [this](const PlannedCell& planned,
+                               const Attempt& attempt) { keep_repro(planned, attempt); },
+         .on_progress = [this] { write_csv(); },
+         .further_cells = owed});
     SweepEnd end;
     try {
         end = scheduler.run(cells);
@@ -242,6 +273,11 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
     display->end();
     write_csv();
     return end;
+}
+
+void Sweep::keep_repro(const PlannedCell& planned, const Attempt& attempt) const {
+    const WorkerRecord* const worker = journal_->worker(attempt.token);
+    update_repro(settings_, planned, attempt.outcome.status, worker ? worker->gpu_uuid : "");
 }
 
 void Sweep::save_what_can_be() const {

@@ -17,22 +17,34 @@ using std::chrono::milliseconds;
 WorkerSession::WorkerSession(asio::io_context& io, const WorkerCommand& command, Hooks hooks)
     : io_(io), command_(command), hooks_(std::move(hooks)), deadline_(io), stall_(io), grace_(io) {}
 
-void WorkerSession::start(Job job, const std::vector<std::string>& environment) {
+void WorkerSession::start(Job job, const std::string& token,
+                          const std::vector<std::string>& environment) {
     job_ = std::move(job);
     log_.emplace(job_->log, command_.stderr_to_terminal);
     seen_.behind_launcher = command_.behind_launcher;
     const auto self = shared_from_this();
     try {
+        std::vector<std::string> argv;
+        if (command_.memory_limit) {
+            group_.emplace(*command_.memory_limit, token);
+            argv = group_->launcher();
+            // It may be killed before it becomes the worker.
+            oom_kills_ = group_->oom_kills();
+            oom_kills_before_ = oom_kills_.read();
+        }
+        argv.insert(argv.end(), command_.argv.begin(), command_.argv.end());
         process_ = Process::spawn(
-            io_, command_.argv, environment,
+            io_, argv, environment,
             {.on_stdout = [self](std::string_view bytes) { self->on_stdout(bytes); },
              .on_stderr = [self](std::string_view bytes) { self->log_->write(bytes); },
              .on_stdout_end = [self] { self->on_stdout_end(); },
-             .on_end = [self](const ProcessEnd& end) { self->on_process_end(end); }});
+             .on_end = [self](const ProcessEnd& end) { self->on_process_end(end); }},
+            group_ ? group_->entry() : -1);
     } catch (const Failure&) {
         throw;
     } catch (const std::exception& problem) {
         seen_.spawn_error = problem.what();
+        group_.reset();
         ended_ = true;
         asio::post(io_, [self] {
             self->end_attempt();
@@ -41,8 +53,10 @@ void WorkerSession::start(Job job, const std::vector<std::string>& environment) 
         return;
     }
     // The counter of a launcher's own machine says nothing of the worker's.
-    if (!command_.behind_launcher) oom_kills_ = OomKillCounter(process_->pid());
-    oom_kills_before_ = oom_kills_.read();
+    if (!group_ && !command_.behind_launcher) {
+        oom_kills_ = OomKillCounter(process_->pid());
+        oom_kills_before_ = oom_kills_.read();
+    }
     hooks_.on_spawn(*process_);
     limit_hello();
 }
@@ -80,6 +94,7 @@ void WorkerSession::discard() {
     ended_ = true;
     hooks_ = {};
     if (process_) process_->discard();
+    group_.reset();
 }
 
 void WorkerSession::on_stdout(std::string_view bytes) {
@@ -118,6 +133,7 @@ void WorkerSession::on_line(std::string_view line) {
                         ", this program speaks " + std::to_string(protocol::version) +
                         "; use a worker of the same version");
                 said_hello_ = seen_.hello = true;
+                if (group_) group_->die_together();  // a scope was not there before
                 deadline_.expires_at(Timer::time_point::max());
                 // Nothing to ask a worker that we are already ending.
                 if (seen_.killed_for != KilledFor::nothing) return;
@@ -243,6 +259,9 @@ void WorkerSession::on_stdout_end() {
 void WorkerSession::on_process_end(const ProcessEnd& end) {
     seen_.end = end;
     seen_.oom_killed = oom_kills_before_ && oom_kills_.read() > oom_kills_before_;
+    if (group_ && group_->was_at_limit()) seen_.over_limit = group_->limit().bytes;
+    // Who left the worker's process group is still in this one.
+    group_.reset();
     deadline_.cancel();
     stall_.cancel();
     grace_.cancel();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "orchestrator/cell_log.h"
+#include "orchestrator/control_group.h"
 #include "orchestrator/evidence.h"
 #include "orchestrator/oom_kills.h"
 #include "orchestrator/process.h"
@@ -36,6 +37,7 @@ struct WorkerCommand {
     std::chrono::milliseconds start_timeout{};
     std::chrono::milliseconds kill_grace{};
     bool stderr_to_terminal = false;
+    std::optional<MemoryLimit> memory_limit;  ///< each worker is held to it
 };
 
 /// One worker from its spawn to its end, speaking the protocol: it answers one job after another
@@ -65,7 +67,11 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     WorkerSession(boost::asio::io_context& io, const WorkerCommand& command, Hooks hooks);
 
     /// Starts a worker for `job`. What goes wrong is told through the hooks.
-    void start(Job job, const std::vector<std::string>& environment);
+    /// \param token the worker's, which names its control group where it has one
+    void start(Job job, const std::string& token, const std::vector<std::string>& environment);
+
+    /// The folder of the worker's own control group; empty where it has none.
+    std::string group() const { return group_ ? group_->folder().string() : std::string(); }
 
     /// Begins the limits of time anew: this program was stopped for a while, and could not listen.
     void restart_limits();
@@ -100,6 +106,7 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     const WorkerCommand& command_;
     Hooks hooks_;
     std::shared_ptr<Process> process_;
+    std::optional<ControlGroup> group_;  ///< with a memory limit alone
     std::optional<Job> job_;  ///< the job at hand; none before the first and after the last
     std::optional<CellLog> log_;
     Evidence seen_;

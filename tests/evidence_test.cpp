@@ -112,6 +112,24 @@ TEST_CASE("a SIGKILL is the want of memory only where the kernel counted one") {
     CHECK(classify(other).status == Status::crash);
 }
 
+TEST_CASE("a worker over memory-limit is out of memory, with the limit named") {
+    Evidence seen = worker_that(Signaled{SIGKILL});
+    seen.oom_killed = true;
+    seen.over_limit = 3 << 29;
+    CHECK(classify(seen).status == Status::oom_host);
+    CHECK(classify(seen).message ==
+          "killed for want of memory in phase measure: over memory-limit = 1.50 GiB");
+    // Before its hello no cell is to blame: the sweep stops where no worker can be started.
+    seen.hello = seen.taken = false;
+    CHECK(classify(seen).status == Status::spawn_failed);
+    CHECK(classify(seen).message ==
+          "the worker ended before its hello (SIGKILL): over memory-limit = 1.50 GiB");
+    Evidence stopped = killed(KilledFor::user);
+    stopped.oom_killed = true;
+    stopped.over_limit = 1;
+    CHECK(classify(stopped).status == Status::interrupted);
+}
+
 TEST_CASE("behind a launcher 128 + n is a signal") {
     Evidence seen = worker_that(Exited{139});
     seen.behind_launcher = true;

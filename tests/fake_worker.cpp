@@ -143,6 +143,21 @@ void answer(const protocol::Request& request) {
         sleep_for_ever();
     }
     if (behaviour == "hold_once" && is_first_time(text)) sleep_for_ever();
+    if (behaviour == "allocate") {
+        const std::string touched(static_cast<std::size_t>(number(1)) << 20, 'x');
+        std::fprintf(stderr, "%zu bytes\n", touched.size());
+    }
+    if (behaviour == "escape") {
+        // Out of the process group, and without a parent: only the control group still has it.
+        if (::fork() == 0) {
+            ::setsid();
+            if (::fork() != 0) ::_exit(0);
+            if (const char* const folder = std::getenv("FAKE_WORKER_DIR"))
+                std::ofstream(std::string(folder) + "/escaped") << ::getpid() << "\n";
+            sleep_for_ever();
+        }
+        sleep_ms(number(300));
+    }
     if (behaviour == "garbage") say("some library says hello\n{\"event\":\"result\"}\n\x01\xff\n");
     if (behaviour == "chatty") {
         const std::string line(1000, 'x');

@@ -37,6 +37,7 @@ void write_sample(const std::filesystem::path& file) {
     journal.write_hello({{"event", "hello"}, {"torch", "2.11.0"}, {"build", "b"}});
     journal.write_start("k1", 1, "n1", "t", {});
     journal.write_worker({"t", 42, 4711, 0, "GPU-1"});
+    journal.write_worker({"u", 43, 4712, 0, "", "/sys/fs/cgroup/isosweep-u"});
     journal.write_end("k1", attempt(1, Status::crash, Decision::retry));
     journal.write_start("k1", 2, "n2", "t", {});
     journal.write_end("k1", attempt(2, Status::ok));
@@ -53,6 +54,9 @@ TEST_CASE("a journal tells a later run what happened") {
     CHECK(journal.setting()->isolation == "process");
     CHECK(*journal.setting()->torch == "2.11.0");
     CHECK(journal.worker("t")->pid == 42);
+    CHECK(journal.worker("t")->group.empty());
+    CHECK(journal.worker("u")->group == "/sys/fs/cgroup/isosweep-u");
+    CHECK(journal.workers().size() == 2);
     const CellHistory& first = journal.history("k1");
     CHECK(first.is_done());
     CHECK(first.recorded->outcome.status == Status::ok);

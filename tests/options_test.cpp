@@ -70,6 +70,9 @@ TEST_CASE("settings come from the config, and the command line wins") {
     CHECK(options.retry == RetryRule{{Status::crash, 2}, {Status::timeout, 1}});
     CHECK(options.launcher == Words{"nice", "-n", "5", "a b"});
     CHECK(options.folder() == "o/p");
+    CHECK(options.memory_limit == OptionalBytes{});
+    CHECK(config.parse({"--memory-limit", "24GiB"}).options.memory_limit ==
+          OptionalBytes{std::int64_t{24} << 30});
     CHECK(options.fresh);
     CHECK(*values(options.grid.command_line, "sync") == Words{"off"});
     CHECK(Config("").parse().options.output == "results/x.csv");

@@ -10,6 +10,30 @@
 using namespace isosweep;
 using namespace isosweep::tests;
 
+namespace {
+
+/// Whether this machine lets us limit a worker; told where it does not.
+bool can_limit_memory() {
+    Sandbox sandbox("axis.behaviour = ok\nmemory-limit = 200MiB\n");
+    const Ran ran = sandbox.sweep();
+    if (ran.exit_code != 5) return true;
+    CHECK(contains(ran.err, "memory-limit = 200 MiB: this machine lets us limit no worker"));
+    MESSAGE("left out: " << ran.err);
+    return false;
+}
+
+/// Whether a process ends before long: gone, or a zombie that nobody has reaped yet.
+bool is_gone(pid_t pid) {
+    for (int i = 0; i < 40; ++i) {
+        const std::string stat = file_contents("/proc/" + std::to_string(pid) + "/stat");
+        if (stat.empty() || contains(stat, ") Z ")) return true;
+        ::usleep(5'000);
+    }
+    return false;
+}
+
+}  // namespace
+
 TEST_SUITE_BEGIN("sweep");
 
 TEST_CASE("a worker without a sign of life is ended by stall-timeout, a lively one is not") {
@@ -141,12 +165,34 @@ TEST_CASE("what a worker prints is in the cell's log, and its last words in the 
     CHECK(contains(chatty, "\n2999 xxx"));
 }
 
+TEST_CASE("the environment of a run is kept beside its log, without secrets") {
+    Sandbox sandbox("axis.behaviour = ok\n");
+    sandbox.set_variable("MY_API_TOKEN=hunter2");
+    sandbox.set_variable("PIP_INDEX_URL=https://me:hunter2@host/simple");
+    sandbox.set_variable("OMP_NUM_THREADS=3");
+    CHECK(sandbox.sweep().exit_code == 0);
+    std::string text;
+    for (const auto& entry : std::filesystem::directory_iterator(sandbox.path("results/x/logs")))
+        if (entry.path().filename().string().starts_with("environment-"))
+            text += file_contents(entry.path());
+    CHECK(contains(text, "\nOMP_NUM_THREADS=3\n"));
+    CHECK(contains(text, "MY_API_TOKEN=***\n"));
+    CHECK(contains(text, "PIP_INDEX_URL=***\n"));
+    CHECK_FALSE(contains(text, "hunter2"));
+}
+
 TEST_CASE("a cell that is not ok gets a script that repeats it") {
     Sandbox sandbox("axis.behaviour = exit:3\n");
+    sandbox.set_variable("OMP_NUM_THREADS=3");
+    sandbox.set_variable("TORCH_TOKEN=x");
     sandbox.sweep();
     const std::string script = "results/x/cells/" + sandbox.column("key") + "/repro.sh";
     CHECK(contains(sandbox.file(script), "\"behaviour\":\"exit:3\""));
     CHECK(sandbox.wait(sandbox.start_program({"/bin/sh", script})).exit_code == 3);
+    const std::string folder = "results/x/cells/" + sandbox.column("key");
+    CHECK(contains(sandbox.file(folder + "/request.json"), "\"behaviour\":\"exit:3\""));
+    CHECK(contains(sandbox.file(script), "\nexport OMP_NUM_THREADS=3\n"));
+    CHECK_FALSE(contains(sandbox.file(script), "TORCH_TOKEN"));
 }
 
 TEST_CASE(
@@ -523,6 +569,81 @@ TEST_CASE("a launcher is put in front of the worker") {
     sandbox.sweep();
     CHECK(sandbox.column("status") == "ok crash");
     CHECK(sandbox.column("signal") == " SIGSEGV");
+}
+
+TEST_CASE("memory-limit is not for workers behind a launcher") {
+    Sandbox sandbox("axis.behaviour = ok\nlauncher = env\nmemory-limit = 1GiB\n");
+    const Ran ran = sandbox.sweep();
+    CHECK(ran.exit_code == 2);
+    CHECK(contains(ran.err,
+                   "memory-limit = 1.00 GiB: a launcher's workers are not ours to limit; give the "
+                   "limit to the launcher"));
+    CHECK_FALSE(std::filesystem::exists(sandbox.path("results")));
+}
+
+TEST_CASE("a worker that goes over memory-limit is out of memory, the others are not") {
+    if (!can_limit_memory()) return;
+    for (const char* isolation : {"process", "shared"}) {
+        CAPTURE(isolation);
+        Sandbox sandbox("axis.behaviour = allocate:8, allocate:400, ok, crash:9\nretry = none\n");
+        const Ran ran = sandbox.sweep({"--memory-limit", "200MiB", "--isolation", isolation});
+        CAPTURE(ran.err);
+        CHECK(sandbox.column("status") == "ok oom_host ok crash");
+        CHECK(contains(sandbox.column("message"),
+                       "killed for want of memory in phase measure: over memory-limit = 200 MiB"));
+        const Journal journal = Journal::read(sandbox.path("results/x/journal.jsonl"));
+        CHECK(journal.workers().size() == (isolation == std::string("process") ? 4 : 2));
+        for (const auto& [token, worker] : journal.workers()) {
+            CHECK(contains(worker.group, "/isosweep-" + token));
+            CHECK_FALSE(std::filesystem::exists(worker.group));
+        }
+        // The limit is not the cell's.
+        const std::string keys = sandbox.column("key");
+        CHECK(contains(
+            sandbox.sweep({"--only", keys.substr(17, 16), "--memory-limit", "200MiB"}).out,
+            R"({"status":"oom_host","message":"killed for want of memory in phase measure: over)"));
+        CHECK(sandbox.sweep({"--isolation", isolation}).exit_code == 1);
+        CHECK(sandbox.column("key") == keys);
+        CHECK(sandbox.answers() == 2);
+    }
+}
+
+TEST_CASE("a limit that is too small for a worker to start says so and stops the sweep") {
+    if (!can_limit_memory()) return;
+    Sandbox sandbox("context-length = 1..5\nmemory-limit = 64KiB\nretry = none\n");
+    const Ran ran = sandbox.sweep();
+    CHECK(ran.exit_code == 5);
+    CHECK(contains(ran.err, "before its hello (SIGKILL): over memory-limit = 64.0 KiB"));
+    CHECK(sandbox.column("status") == "spawn_failed spawn_failed spawn_failed not_run not_run");
+    CHECK(sandbox.sweep({"--memory-limit", "200MiB"}).exit_code == 0);
+}
+
+TEST_CASE("who escapes from a worker with a memory limit dies with it, or with the next start") {
+    if (!can_limit_memory()) return;
+    Sandbox sandbox("axis.behaviour = escape:300\nmemory-limit = 200MiB\n");
+    const auto escaped = [&] {
+        return static_cast<pid_t>(std::strtol(sandbox.file("escaped").c_str(), nullptr, 10));
+    };
+    CHECK(sandbox.sweep().exit_code == 0);
+    CHECK(escaped() > 0);
+    CHECK(is_gone(escaped()));
+
+    std::filesystem::remove(sandbox.path("escaped"));
+    const pid_t pid = sandbox.start({"run", "x.cfg", "--axis.behaviour", "escape:60000"});
+    sandbox.wait_until([&] { return contains(sandbox.file("escaped"), "\n"); });
+    ::kill(pid, SIGKILL);
+    sandbox.wait(pid);
+    const Journal journal = Journal::read(sandbox.path("results/x/journal.jsonl"));
+    const auto groups_left = [&] {
+        return std::count_if(
+            journal.workers().begin(), journal.workers().end(),
+            [](const auto& entry) { return std::filesystem::exists(entry.second.group); });
+    };
+    CHECK(groups_left() == 1);
+    CHECK_FALSE(is_gone(escaped()));
+    CHECK(sandbox.sweep({"--memory-limit", "none"}).exit_code == 0);
+    CHECK(groups_left() == 0);
+    CHECK(is_gone(escaped()));
 }
 
 TEST_CASE("--only runs one planned cell and records nothing") {
