@@ -37,7 +37,7 @@ void write_sample(const std::filesystem::path& file) {
     journal.write_hello({{"event", "hello"}, {"torch", "2.11.0"}, {"build", "b"}});
     journal.write_start("k1", 1, "n1", "t", {});
     journal.write_worker({"t", 42, 4711, 0, "GPU-1"});
-    journal.write_worker({"u", 43, 4712, 0, "", "/sys/fs/cgroup/isosweep-u"});
+    journal.write_worker({"u", 43, 4712, 0, "", "boot", "/sys/fs/cgroup/isosweep-u"});
     journal.write_end("k1", attempt(1, Status::crash, Decision::retry));
     journal.write_start("k1", 2, "n2", "t", {});
     journal.write_end("k1", attempt(2, Status::ok));
