@@ -4,6 +4,8 @@
 #   scripts/reference_runs.sh sweeps
 #   scripts/reference_runs.sh side-by-side [PEER.py]   with PEER.py, a Python sweep of the same grid
 #   scripts/reference_runs.sh kernels [PEER.py]        reference and fused kernels, beside PEER.py's
+#   scripts/reference_runs.sh faults                   the tests with real faults of the GPU
+#   scripts/reference_runs.sh full                     all sizes, contexts and passes, in bf16
 # ISOSWEEP names the program (default build/bin/isosweep).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -74,11 +76,30 @@ kernels() {
     "$isosweep" report "$into/fused_kernels.csv"
 }
 
+faults() {
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    "$isosweep" --version
+    local bin
+    bin=$(dirname "$isosweep")
+    # What the device-side assertion prints, thread by thread, is of no interest.
+    ISOSWEEP_FAULTY_WORKER=$(realpath "$bin/faulty-worker") "$bin/isosweep-tests" --test-suite="real GPU" 2>&1 |
+        grep -v 'Assertion.*failed'
+}
+
+full() {
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    "$isosweep" --version
+    timed "isosweep, isolated" sweep full_bf16 configs/full.cfg --precision bf16
+    "$isosweep" report "$into/full_bf16.csv"
+}
+
 case $part in
+faults) faults 2>&1 | tee "$into/gpu_faults.txt" ;;
+full) full 2>&1 | tee "$into/full_bf16.txt" ;;
 sweeps) sweeps 2>&1 | tee "$into/sweeps.txt" ;;
 kernels) kernels 2>&1 | tee "$into/kernels.txt" ;;
 side-by-side) side_by_side 2>&1 | tee "$into/side_by_side.txt" ;;
-*) sed -n '2,7s/^# //p' "$0" >&2 && exit 2 ;;
+*) sed -n '2,9s/^# //p' "$0" >&2 && exit 2 ;;
 esac
 # What is kept: CSV and journal. Locks, logs and scripts name this machine's folders.
 find "$into" -mindepth 1 -maxdepth 2 \( -name lock -o -name logs -o -name cells \) -exec rm -rf {} +
