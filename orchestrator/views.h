@@ -5,6 +5,7 @@
 #include "orchestrator/journal.h"
 #include "orchestrator/options.h"
 #include "orchestrator/plan.h"
+#include "orchestrator/printers.h"
 #include "orchestrator/table.h"
 
 namespace isosweep {

@@ -24,12 +24,6 @@ Table sample() {
     return table;
 }
 
-const std::vector<ShownColumn> shown = {{"size", "size"},
-                                        {"ms", "mean ms", 2},
-                                        {"bytes", "bytes"},
-                                        {"none", "none"},
-                                        {"error", "error"}};
-
 }  // namespace
 
 TEST_CASE("a table as CSV quotes what needs it and leaves absent values empty") {
@@ -37,20 +31,6 @@ TEST_CASE("a table as CSV quotes what needs it and leaves absent values empty") 
 small,12.3456,1024,
 2.7B,,,"said ""no"", and
 left | gone"
-)");
-}
-
-TEST_CASE("a table as text and as Markdown") {
-    CHECK(to_text(sample(), shown) == R"(size   mean ms  bytes  error
------  -------  -----  --------------------------
-small    12.35   1024
-2.7B                   said "no", and left | gone
-)");
-    CHECK(to_markdown(sample(), shown) ==
-          R"(| size  | mean ms | bytes | error                      |
-|-------|--------:|------:|----------------------------|
-| small |   12.35 |  1024 |                            |
-| 2.7B  |         |       | said "no", and left \| gone |
 )");
 }
 
