@@ -247,12 +247,13 @@ std::string escape_html(const std::string& text) {
     return escaped;
 }
 
+/// The longest text that LaTeX is to keep on one line.
+constexpr std::size_t longest_latex_line = 40;
+
 /// Letters for LaTeX's columns: `l`, `r`, and paragraphs that share the line for what is long.
 std::string latex_columns(const Sheet& sheet) {
-    constexpr std::size_t longest = 40;
     const auto is_long = [](const SheetColumn& column) {
-        return std::any_of(column.texts.begin(), column.texts.end(),
-                           [](const std::string& text) { return width_of(text) > longest; });
+        return width_of(column) > longest_latex_line;
     };
     const auto paragraphs = std::count_if(sheet.begin(), sheet.end(), is_long);
     std::string columns;
@@ -264,6 +265,15 @@ std::string latex_columns(const Sheet& sheet) {
             columns += column.is_numeric ? 'r' : 'l';
     }
     return columns;
+}
+
+/// Whether a sheet is wider than a line of an article, at 5 pt a digit and 12 pt between columns.
+bool is_wide_in_latex(const Sheet& sheet) {
+    constexpr std::size_t line = 345;
+    std::size_t width = 0;
+    for (const SheetColumn& column : sheet)
+        width += 12 + 5 * std::min(width_of(column), longest_latex_line);
+    return width > line;
 }
 
 }  // namespace
@@ -293,24 +303,17 @@ std::string to_markdown(const Table& table, const std::vector<ShownColumn>& show
 std::string to_latex(const Table& table, const std::vector<ShownColumn>& shown) {
     const Sheet plain = make_sheet(table, shown);
     const Sheet sheet = escaped(plain, escape_latex);
-    std::string text =
-        "% needs \\usepackage{booktabs}\n"
-        "\\begin{table}\n"
-        "  \\centering\n"
-        "  \\begin{tabular}{" +
-        latex_columns(plain) +
-        "}\n"
-        "    \\toprule\n"
-        "    " +
-        join(headings_of(sheet), " & ") +
-        " \\\\\n"
-        "    \\midrule\n";
+    const bool is_wide = is_wide_in_latex(plain);
+    std::string text = is_wide ? "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
+                               : "% needs \\usepackage{booktabs}\n";
+    text += "\\begin{table}\n  \\centering\n";
+    if (is_wide) text += "  \\resizebox{\\linewidth}{!}{%\n";
+    text += "  \\begin{tabular}{" + latex_columns(plain) + "}\n    \\toprule\n    " +
+            join(headings_of(sheet), " & ") + " \\\\\n    \\midrule\n";
     for (std::size_t row = 0; row < table.row_count(); ++row)
         text += "    " + join(texts_of(sheet, row), " & ") + " \\\\\n";
-    return text +
-           "    \\bottomrule\n"
-           "  \\end{tabular}\n"
-           "\\end{table}\n";
+    text += "    \\bottomrule\n  \\end{tabular}";
+    return text + (is_wide ? "}\n" : "\n") + "\\end{table}\n";
 }
 
 std::string to_typst(const Table& table, const std::vector<ShownColumn>& shown) {

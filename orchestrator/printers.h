@@ -32,8 +32,8 @@ std::string to_text(const Table& table, const std::vector<ShownColumn>& shown);
 /// As a Markdown table (GitHub's), in which no text is taken for markup.
 std::string to_markdown(const Table& table, const std::vector<ShownColumn>& shown);
 
-/// As a LaTeX `table`; a comment in front of it names the package that it needs. UTF-8 stays as it
-/// is.
+/// As a LaTeX `table`, shrunk to the line where it is wide; a comment in front of it names the
+/// packages that it needs. UTF-8 stays as it is.
 std::string to_latex(const Table& table, const std::vector<ShownColumn>& shown);
 
 /// As a Typst `#table(...)`, which needs no package.

@@ -13,7 +13,7 @@ Table sample() {
     table.set("size", std::string("small"));
     table.set("ms", 12.3456);
     table.set("bytes", std::int64_t{1610612736});
-    table.set("rate", 0.0001);
+    table.set("rate", 0.25);
     table.add_row();
     table.set("size", std::string("2.7B"));
     table.set("error", std::string("said \"no\" & <left>\n50% | #1 --x_y [0]"));
@@ -41,33 +41,48 @@ Table column_of(std::initializer_list<Value> values) {
 
 TEST_CASE("a table as aligned text") {
     CHECK(to_text(sample(), shown) ==
-          R"(size   mean ms    GiB    rate  error
------  -------  -----  ------  ------------------------------------
-small    12.35  1.500  0.0001
-2.7B                           said "no" & <left> 50% | #1 --x_y [0]
+          R"(size   mean ms    GiB  rate  error
+-----  -------  -----  ----  -------------------------------------
+small    12.35  1.500  0.25
+2.7B                         said "no" & <left> 50% | #1 --x_y [0]
 )");
 }
 
 TEST_CASE("a table as Markdown") {
     CHECK(to_markdown(sample(), shown) ==
-          R"(| size  | mean ms |   GiB |   rate | error                                  |
-|-------|--------:|------:|-------:|----------------------------------------|
-| small |   12.35 | 1.500 | 0.0001 |                                        |
-| 2.7B  |         |       |        | said "no" & \<left> 50% \| #1 --x_y \[0] |
+          R"(| size  | mean ms |   GiB | rate | error                                    |
+|-------|--------:|------:|-----:|------------------------------------------|
+| small |   12.35 | 1.500 | 0.25 |                                          |
+| 2.7B  |         |       |      | said "no" & \<left> 50% \| #1 --x_y \[0] |
 )");
 }
 
 TEST_CASE("a table as LaTeX") {
     CHECK(to_latex(sample(), shown) ==
-          R"(% needs \usepackage{booktabs}
+          R"(% needs \usepackage{booktabs} and \usepackage{graphicx}
 \begin{table}
   \centering
+  \resizebox{\linewidth}{!}{%
   \begin{tabular}{lrrrl}
     \toprule
     size & mean ms & GiB & rate & error \\
     \midrule
-    small & 12.35 & 1.500 & 0.0001 &  \\
+    small & 12.35 & 1.500 & 0.25 &  \\
     2.7B &  &  &  & said "no" \& \textless{}left\textgreater{} 50\% \textbar{} \#1 -{}-x\_y {[}0] \\
+    \bottomrule
+  \end{tabular}}
+\end{table}
+)");
+    CHECK(to_latex(sample(), {{"size", "size"}, {"ms", "mean ms"}}) ==
+          R"(% needs \usepackage{booktabs}
+\begin{table}
+  \centering
+  \begin{tabular}{lr}
+    \toprule
+    size & mean ms \\
+    \midrule
+    small & 12.346 \\
+    2.7B &  \\
     \bottomrule
   \end{tabular}
 \end{table}
@@ -83,7 +98,7 @@ TEST_CASE("a table as Typst") {
   table.hline(),
   table.header("size", "mean ms", "GiB", "rate", "error"),
   table.hline(stroke: 0.5pt),
-  "small", "12.35", "1.500", "0.0001", "",
+  "small", "12.35", "1.500", "0.25", "",
   "2.7B", "", "", "", "said \"no\" & <left> 50% | #1 --x_y [0]",
   table.hline(),
 )
@@ -97,7 +112,7 @@ TEST_CASE("a table as HTML has exact values to sort by") {
 <tr><th scope="col">size</th><th scope="col" class="num">mean ms</th><th scope="col" class="num">GiB</th><th scope="col" class="num">rate</th><th scope="col">error</th></tr>
 </thead>
 <tbody>
-<tr><td>small</td><td class="num" data-sort="12.3456">12.35</td><td class="num" data-sort="1610612736">1.500</td><td class="num" data-sort="0.0001">0.0001</td><td></td></tr>
+<tr><td>small</td><td class="num" data-sort="12.3456">12.35</td><td class="num" data-sort="1610612736">1.500</td><td class="num" data-sort="0.25">0.25</td><td></td></tr>
 <tr><td>2.7B</td><td class="num"></td><td class="num"></td><td class="num"></td><td>said &quot;no&quot; &amp; &lt;left&gt; 50% | #1 --x_y [0]</td></tr>
 </tbody>
 </table>

@@ -1,0 +1,79 @@
+#include "orchestrator/view_parts.h"
+
+#include <isosweep/cell.h>
+#include <isosweep/text.h>
+
+#include <algorithm>
+
+#include "orchestrator/columns.h"
+
+namespace isosweep {
+namespace {
+
+bool varies(const Table& cells, const std::string& column) {
+    for (std::size_t row = 1; row < cells.row_count(); ++row)
+        if (text_at(cells, row, column) != text_at(cells, 0, column)) return true;
+    return false;
+}
+
+}  // namespace
+
+std::optional<double> number_at(const Table& table, std::size_t row, std::string_view column) {
+    return number_of(table.at(row, column));
+}
+
+std::string text_at(const Table& table, std::size_t row, std::string_view column) {
+    return exact_text(table.at(row, column));
+}
+
+std::vector<std::string> axis_columns(const Table& cells) {
+    std::vector<std::string> names;
+    const Cell defaults;
+    for_each_field(defaults, [&](const Field& field, const auto&) {
+        if (field.kind != FieldKind::dimension) names.emplace_back(field.name);
+    });
+    bool behind_fields = false;
+    for (const std::string& column : cells.columns()) {
+        if (column == figure_columns.front()) break;
+        if (behind_fields) names.push_back(column);
+        behind_fields = behind_fields || column == "replicate";
+    }
+    return names;
+}
+
+std::string cell_without(const Table& cells, std::size_t row,
+                         const std::vector<std::string>& left_out) {
+    std::string text;
+    for (const std::string& column : axis_columns(cells))
+        if (std::find(left_out.begin(), left_out.end(), column) == left_out.end())
+            text += text_at(cells, row, column) + "\n";
+    return text;
+}
+
+std::vector<ShownColumn> shown_axes(const Table& cells, std::string_view left_out) {
+    std::vector<ShownColumn> shown = {{"model_size", "size"},
+                                      {"context_length", "context"},
+                                      {"batch_size", "batch"},
+                                      {"pass_type", "pass"}};
+    for (const std::string& column : axis_columns(cells)) {
+        const bool known = std::any_of(shown.begin(), shown.end(), [&](const ShownColumn& one) {
+            return one.column == column;
+        });
+        if (!known && column != left_out && varies(cells, column))
+            shown.push_back({column, replace_all(column, '_', ' '), 0, ShowAs::exact});
+    }
+    return shown;
+}
+
+Table without_rows(const Table& table) {
+    Table empty;
+    for (const std::string& column : table.columns()) empty.add_column(column);
+    return empty;
+}
+
+void copy_row(Table& to, const Table& from, std::size_t row) {
+    to.add_row();
+    for (const std::string& column : from.columns()) to.set(column, from.at(row, column));
+}
+
+}  // namespace isosweep
