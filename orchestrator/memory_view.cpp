@@ -71,7 +71,7 @@ std::vector<ShownColumn> shown_memory(const Table& rows) {
     add_gibibytes("peak_reserved_bytes", "reserved");
     add_gibibytes("outside_torch_bytes", "outside torch");
     add_gibibytes("peak_resident_bytes", "resident GiB");
-    add_gibibytes("memory_room_bytes", "room GiB");
+    shown.push_back({"memory_room_bytes", "room GiB", 1, ShowAs::gibibytes});
     add_gibibytes("requested_bytes", "asked GiB");
     add_gibibytes("free_bytes", "free GiB");
     shown.push_back({"status", "status"});

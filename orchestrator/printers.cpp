@@ -168,7 +168,8 @@ std::string escape_markdown(const std::string& text) {
 
 std::string escape_latex(const std::string& text) {
     std::string escaped;
-    for (const char c : text) {
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const char c = text[i];
         switch (c) {
             case '&':
             case '%':
@@ -198,8 +199,13 @@ std::string escape_latex(const std::string& text) {
             case '|':
                 escaped += "\\textbar{}";
                 break;
-            case '-':  // two in a row would be a dash
-                escaped += escaped.ends_with('-') ? "{}-" : "-";
+            case '-':  // two in a row would be a dash, and a line could end between them
+                if (text.substr(i, 2) == "--") {
+                    escaped += "\\mbox{-{}-}";
+                    ++i;
+                } else {
+                    escaped += c;
+                }
                 break;
             case '[':  // behind the end of a row these two would be an argument of it
                 escaped += "{[}";
@@ -250,20 +256,13 @@ std::string escape_html(const std::string& text) {
 /// The longest text that LaTeX is to keep on one line.
 constexpr std::size_t longest_latex_line = 40;
 
-/// Letters for LaTeX's columns: `l`, `r`, and paragraphs that share the line for what is long.
+/// Letters for LaTeX's columns: `l`, `r`, and paragraphs for what is long.
 std::string latex_columns(const Sheet& sheet) {
-    const auto is_long = [](const SheetColumn& column) {
-        return width_of(column) > longest_latex_line;
-    };
-    const auto paragraphs = std::count_if(sheet.begin(), sheet.end(), is_long);
     std::string columns;
-    for (const SheetColumn& column : sheet) {
-        if (is_long(column))
-            columns +=
-                "p{" + format_fixed(0.6 / static_cast<double>(paragraphs), 2) + "\\linewidth}";
-        else
-            columns += column.is_numeric ? 'r' : 'l';
-    }
+    for (const SheetColumn& column : sheet)
+        columns += width_of(column) > longest_latex_line ? "p{20em}"
+                   : column.is_numeric                   ? "r"
+                                                         : "l";
     return columns;
 }
 

@@ -33,14 +33,14 @@ using Series = std::vector<SeriesPoint>;
 /// The measured cells of each series along an axis, by rising x; the series in the order of their
 /// first rows.
 std::vector<Series> find_series(const Table& cells, const ScalingAxis& axis) {
+    const std::vector<std::string> others = axis_columns(cells, {axis.field, "replicate"});
     std::vector<Series> all;
     std::map<std::string, std::size_t> index;
     for (std::size_t row = 0; row < cells.row_count(); ++row) {
         const auto x = number_at(cells, row, axis.column);
         const auto time = number_at(cells, row, "median_time_ms");
         if (!x || !time || *x <= 0 || *time <= 0) continue;
-        const std::string others = cell_without(cells, row, {std::string(axis.field), "replicate"});
-        const auto [found, is_new] = index.emplace(others, all.size());
+        const auto [found, is_new] = index.emplace(texts_at(cells, row, others), all.size());
         if (is_new) all.emplace_back();
         all[found->second].push_back({row, *x, *time});
     }
@@ -50,10 +50,10 @@ std::vector<Series> find_series(const Table& cells, const ScalingAxis& axis) {
     return all;
 }
 
-std::optional<PowerLaw> fit_power_law(const Series& series) {
+std::optional<PowerLaw> law_of(const Series& series) {
     std::vector<std::pair<double, double>> points;
     for (const SeriesPoint& point : series) points.emplace_back(point.x, point.milliseconds);
-    return isosweep::fit_power_law(points);
+    return fit_power_law(points);
 }
 
 /// Those of a series with this x or the next smaller one.
@@ -105,14 +105,14 @@ Table scaling_rows(const Table& cells) {
     std::int64_t number = 0;
     for (const ScalingAxis& axis : scaling_axes)
         for (const Series& series : find_series(cells, axis)) {
-            const std::optional<PowerLaw> law = fit_power_law(series);
+            const std::optional<PowerLaw> law = law_of(series);
             if (!law) continue;
             ++number;
             for (const SeriesPoint& point : series) {
                 copy_row(table, cells, point.row);
                 table.set("scaling_axis", std::string(axis.column));
                 table.set("scaling_series", number);
-                if (const auto local = fit_power_law(with_neighbour_below(series, point.x)))
+                if (const auto local = law_of(with_neighbour_below(series, point.x)))
                     table.set("local_exponent", local->exponent);
                 table.set("time_exponent", law->exponent);
                 if (law->standard_error) table.set("time_exponent_se", *law->standard_error);
@@ -130,6 +130,7 @@ std::vector<ShownColumn> shown_scaling(const Table& rows) {
                                {"median_time_ms", "median ms"},
                                {"tokens_per_s", "tokens/s", 0},
                                {"mfu_percent", "MFU %", 1},
+                               {"regime", "regime"},
                                {"local_exponent", "local exponent", 2},
                                {"time_exponent", "exponent", 2},
                                {"time_exponent_se", "± se", 2},

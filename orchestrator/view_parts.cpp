@@ -26,7 +26,8 @@ std::string text_at(const Table& table, std::size_t row, std::string_view column
     return exact_text(table.at(row, column));
 }
 
-std::vector<std::string> axis_columns(const Table& cells) {
+std::vector<std::string> axis_columns(const Table& cells,
+                                      const std::vector<std::string_view>& left_out) {
     std::vector<std::string> names;
     const Cell defaults;
     for_each_field(defaults, [&](const Field& field, const auto&) {
@@ -38,15 +39,15 @@ std::vector<std::string> axis_columns(const Table& cells) {
         if (behind_fields) names.push_back(column);
         behind_fields = behind_fields || column == "replicate";
     }
+    std::erase_if(names, [&](const std::string& name) {
+        return std::find(left_out.begin(), left_out.end(), name) != left_out.end();
+    });
     return names;
 }
 
-std::string cell_without(const Table& cells, std::size_t row,
-                         const std::vector<std::string>& left_out) {
+std::string texts_at(const Table& table, std::size_t row, const std::vector<std::string>& columns) {
     std::string text;
-    for (const std::string& column : axis_columns(cells))
-        if (std::find(left_out.begin(), left_out.end(), column) == left_out.end())
-            text += text_at(cells, row, column) + "\n";
+    for (const std::string& column : columns) text += text_at(table, row, column) + "\n";
     return text;
 }
 
@@ -55,13 +56,10 @@ std::vector<ShownColumn> shown_axes(const Table& cells, std::string_view left_ou
                                       {"context_length", "context"},
                                       {"batch_size", "batch"},
                                       {"pass_type", "pass"}};
-    for (const std::string& column : axis_columns(cells)) {
-        const bool known = std::any_of(shown.begin(), shown.end(), [&](const ShownColumn& one) {
-            return one.column == column;
-        });
-        if (!known && column != left_out && varies(cells, column))
+    for (const std::string& column :
+         axis_columns(cells, {"model_size", "context_length", "batch_size", "pass_type", left_out}))
+        if (varies(cells, column))
             shown.push_back({column, replace_all(column, '_', ' '), 0, ShowAs::exact});
-    }
     return shown;
 }
 

@@ -14,14 +14,14 @@ namespace isosweep {
 std::optional<double> number_at(const Table& table, std::size_t row, std::string_view column);
 std::string text_at(const Table& table, std::size_t row, std::string_view column);
 
-/// The columns that say what was measured: a cell's fields but its dimensions, and custom axes,
-/// which a CSV has between `replicate` and the figures.
-std::vector<std::string> axis_columns(const Table& cells);
+/// The columns that say what was measured, but `left_out`: a cell's fields without its dimensions,
+/// and custom axes, which a CSV has between `replicate` and the figures.
+std::vector<std::string> axis_columns(const Table& cells,
+                                      const std::vector<std::string_view>& left_out = {});
 
-/// The axes of a row's cell but `left_out`, as one text: equal for cells that differ in these
-/// alone.
-std::string cell_without(const Table& cells, std::size_t row,
-                         const std::vector<std::string>& left_out);
+/// These columns of a row as one text: with `axis_columns`, the same for cells that differ in what
+/// is left out alone.
+std::string texts_at(const Table& table, std::size_t row, const std::vector<std::string>& columns);
 
 /// The axes that a person is shown: what names a cell, and of the others but `left_out` those that
 /// are not the same in all rows.

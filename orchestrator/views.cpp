@@ -37,16 +37,17 @@ ShownColumns shown_cells(const Table& rows) {
 // --- warmup -------------------------------------------------------------------------------------
 
 Table with_warmup_differences(const Table& cells) {
+    const std::vector<std::string> others = axis_columns(cells, {"warmup_steps"});
     std::map<std::string, double> after_5;
     for (std::size_t row = 0; row < cells.row_count(); ++row)
         if (const auto mean = number_at(cells, row, "mean_time_ms");
             mean && text_at(cells, row, "warmup_steps") == "5")
-            after_5[cell_without(cells, row, {"warmup_steps"})] = *mean;
+            after_5[texts_at(cells, row, others)] = *mean;
     Table table = without_rows(cells);
     for (std::size_t row = 0; row < cells.row_count(); ++row) {
         copy_row(table, cells, row);
         const auto mean = number_at(cells, row, "mean_time_ms");
-        const auto reference = after_5.find(cell_without(cells, row, {"warmup_steps"}));
+        const auto reference = after_5.find(texts_at(cells, row, others));
         if (!mean || reference == after_5.end()) continue;
         table.set("difference_to_5_warmup_ms", *mean - reference->second);
         table.set("difference_to_5_warmup_percent", 100 * (*mean / reference->second - 1));

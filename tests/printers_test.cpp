@@ -68,7 +68,7 @@ TEST_CASE("a table as LaTeX") {
     size & mean ms & GiB & rate & error \\
     \midrule
     small & 12.35 & 1.500 & 0.25 &  \\
-    2.7B &  &  &  & said "no" \& \textless{}left\textgreater{} 50\% \textbar{} \#1 -{}-x\_y {[}0] \\
+    2.7B &  &  &  & said "no" \& \textless{}left\textgreater{} 50\% \textbar{} \#1 \mbox{-{}-}x\_y {[}0] \\
     \bottomrule
   \end{tabular}}
 \end{table}
@@ -169,10 +169,9 @@ TEST_CASE("LaTeX does not take a row's first characters for an argument of the r
                      "    {*}\\{\\}\\$ \\\\\n") != std::string::npos);
 }
 
-TEST_CASE("LaTeX breaks long texts into lines that share the width") {
+TEST_CASE("LaTeX breaks long texts into lines") {
     const std::string table = to_latex(column_of({std::string(41, 'a')}), {{"x", "x"}, {"x", "y"}});
-    CHECK(table.find("\\begin{tabular}{p{0.30\\linewidth}p{0.30\\linewidth}}") !=
-          std::string::npos);
+    CHECK(table.find("\\begin{tabular}{p{20em}p{20em}}") != std::string::npos);
 }
 
 TEST_CASE("a table without rows keeps its headings") {

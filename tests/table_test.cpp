@@ -48,6 +48,16 @@ TEST_CASE("a CSV reads back as it was written") {
     CHECK(std::get<std::string>(back.at(2, "ms")) == "0.3333333333333333");
 }
 
+TEST_CASE("a number is a number from a journal and from a CSV") {
+    CHECK(number_of(std::int64_t{7}) == 7);
+    CHECK(number_of(0.5) == 0.5);
+    CHECK(number_of(std::string("-1.5e3")) == -1500);
+    for (const char* text : {"", "7 ms", "auto", "nan", "inf", "1e999"})
+        CHECK_FALSE(number_of(std::string(text)));
+    CHECK_FALSE(number_of({}));
+    CHECK_FALSE(number_of(std::nan("")));
+}
+
 TEST_CASE("a CSV with rows of another length is refused, not shortened") {
     const TempFolder folder;
     const auto problem = [&](const std::string& text) -> std::string {
