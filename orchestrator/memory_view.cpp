@@ -63,7 +63,7 @@ std::vector<ShownColumn> shown_memory(const Table& rows) {
     };
     add_gibibytes("peak_allocated_bytes", "peak GiB");
     shown.push_back({"memory_share_percent", "% of room", 1});
-    add_gibibytes("parameters_bytes", "parameters");
+    add_gibibytes("parameters_bytes", "weights");
     add_gibibytes("gradients_bytes", "gradients");
     add_gibibytes("optimizer_bytes", "optimizer");
     add_gibibytes("activations_bytes", "activations");

@@ -159,7 +159,7 @@ std::string escape_markdown(const std::string& text) {
         const bool is_markup =
             std::string_view("\\|<*`[~").find(text[i]) != std::string_view::npos ||
             (text[i] == '_' && !(follows_word && precedes_word)) ||
-            (text[i] == '&' && precedes_word);
+            (text[i] == '&' && (precedes_word || text.substr(i + 1, 1) == "#"));
         if (is_markup) escaped += '\\';
         escaped += text[i];
     }

@@ -158,8 +158,8 @@ TEST_CASE("Markdown escapes what would be markup, and nothing else") {
         return last.substr(0, last.find_last_of('|') - 1);
     };
     CHECK(shown_as("oom_gpu a-b 3 < 4") == "oom_gpu a-b 3 \\< 4");
-    CHECK(shown_as("__init__ *x* `y` a|b \\| [z] &amp; a & b") ==
-          "\\_\\_init\\_\\_ \\*x\\* \\`y\\` a\\|b \\\\\\| \\[z] \\&amp; a & b");
+    CHECK(shown_as("__init__ *x* `y` a|b \\| [z] &amp; &#60; a & b") ==
+          "\\_\\_init\\_\\_ \\*x\\* \\`y\\` a\\|b \\\\\\| \\[z] \\&amp; \\&#60; a & b");
 }
 
 TEST_CASE("LaTeX does not take a row's first characters for an argument of the row before") {

@@ -1,11 +1,11 @@
 // A journal of any bytes: it is refused with one line, or read, cut at its last whole line, and
 // goes on; and rows are made from whatever it says.
 #include "fuzz.h"
-#include "orchestrator/cells_table.h"
 #include "orchestrator/errors.h"
 #include "orchestrator/fallback.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/prune.h"
+#include "orchestrator/views.h"
 
 using namespace isosweep;
 using fuzz::expect;
