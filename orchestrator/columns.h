@@ -131,10 +131,12 @@ inline constexpr auto worker_columns =
                                      "debug_build",
                                      "launch_blocking"});
 
-/// What the views `warmup` and `phases` add.
-inline constexpr auto view_columns =
-    std::to_array<std::string_view>({"difference_to_5_warmup_ms", "difference_to_5_warmup_percent",
-                                     "total_mean_ms", "backward_forward_ratio"});
+/// What views add.
+inline constexpr auto view_columns = std::to_array<std::string_view>(
+    {"difference_to_5_warmup_ms", "difference_to_5_warmup_percent", "total_mean_ms",
+     "backward_forward_ratio", "memory_room_bytes", "memory_share_percent", "scaling_series",
+     "scaling_axis", "local_exponent", "time_exponent", "time_exponent_se", "time_exponent_points",
+     "cause", "cause_cells", "repro"});
 
 /// Whether a column of this name means something of ours, so that neither a custom axis nor a
 /// worker's own figure may bear it.

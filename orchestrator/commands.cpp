@@ -11,6 +11,7 @@
 
 #include "orchestrator/errors.h"
 #include "orchestrator/eta.h"
+#include "orchestrator/failures.h"
 #include "orchestrator/fallback.h"
 #include "orchestrator/files.h"
 #include "orchestrator/journal.h"
@@ -31,13 +32,17 @@ void print(const std::string& text) {
         throw ResultsError("cannot write to stdout");
 }
 
-std::string render(const Table& cells, View view, Format format) {
-    const Table table = apply_view(cells, view);
+/// A table that `apply_view` made, for stdout or a file.
+std::string render(const Table& table, View view, Format format) {
     switch (format) {
         case Format::text:
             return to_text(table, shown_columns(view, table));
         case Format::markdown:
             return to_markdown(table, shown_columns(view, table));
+        case Format::latex:
+            return to_latex(table, shown_columns(view, table));
+        case Format::typst:
+            return to_typst(table, shown_columns(view, table));
         case Format::csv:
             return to_csv(table);
     }
@@ -181,10 +186,11 @@ int run_sweep(const Command& command, const std::vector<std::string>& arguments)
     const SweepEnd end =
         sweep.run(command.verb == Verb::retry ? sweep.cells_with(statuses) : sweep.cells_missing());
     const Table cells = make_cells_table(sweep.rows(), sweep.journal());
-    print(render(cells, command.options.view, Format::text));
+    const Table table = apply_view(cells, command.options.view);
+    print(render(table, command.options.view, Format::text));
     if (command.options.markdown) {
         print("\n");
-        print(render(cells, command.options.view, Format::markdown));
+        print(render(table, command.options.view, Format::markdown));
     }
     print_summary(sweep, cells, end, arguments);
     if (!end.broken.empty()) throw EnvironmentError(end.broken);
@@ -260,6 +266,8 @@ int print_status(const Command& command) {
 }
 
 int print_report(const Command& command) {
+    const View view = command.view.value_or(command.options.view);
+    const fs::path folder = command.options.folder();
     Table cells;
     if (command.options.config.empty()) {
         cells = read_csv(command.subject.string());
@@ -268,15 +276,19 @@ int print_report(const Command& command) {
                 throw UsageError(command.subject.string() +
                                  ": not a CSV of a sweep: it has no column " + column);
     } else {
-        const fs::path file = command.options.folder() / "journal.jsonl";
+        const fs::path file = folder / "journal.jsonl";
         if (!fs::exists(file))
             throw UsageError("there is no " + file.string() + ": run `isosweep run " +
                              command.options.config.string() + "` first");
         const Journal journal = Journal::read(file);
         cells = make_cells_table(with_fallbacks(make_plan(command.options.grid), journal), journal);
     }
-    const std::string text =
-        render(cells, command.view.value_or(command.options.view), command.format);
+    if (view == View::failures) cells = with_repro_scripts(cells, folder);
+    const Table table = apply_view(cells, view);
+    if (table.row_count() == 0)
+        std::fprintf(stderr, "no cell of %s belongs into the view %s\n",
+                     command.subject.string().c_str(), std::string(to_name(view)).c_str());
+    const std::string text = render(table, view, command.format);
     if (command.report.empty())
         print(text);
     else

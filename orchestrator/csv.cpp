@@ -10,29 +10,16 @@
 #include "orchestrator/table.h"
 
 namespace isosweep {
-namespace {
-
-// The library's writer cuts doubles to five decimals: it gets texts only.
-std::string csv_text(const Value& value) {
-    struct Visitor {
-        std::string operator()(std::monostate) const { return {}; }
-        std::string operator()(std::int64_t number) const { return std::to_string(number); }
-        std::string operator()(double number) const { return format_exact(number); }
-        std::string operator()(const std::string& text) const { return text; }
-    };
-    return std::visit(Visitor{}, value);
-}
-
-}  // namespace
 
 std::string to_csv(const Table& table) {
     std::ostringstream stream;
+    // The library's writer cuts doubles to five decimals: it gets texts only.
     auto writer = csv::make_csv_writer(stream);
     writer << table.columns();
     std::vector<std::string> fields(table.columns().size());
     for (std::size_t row = 0; row < table.row_count(); ++row) {
         for (std::size_t i = 0; i < fields.size(); ++i)
-            fields[i] = csv_text(table.at(row, table.columns()[i]));
+            fields[i] = exact_text(table.at(row, table.columns()[i]));
         writer << fields;
     }
     return stream.str();

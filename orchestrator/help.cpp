@@ -48,8 +48,9 @@ Usage:
   isosweep plan CONFIG [--key value ...]      run nothing: list the cells and their keys
   isosweep status CONFIG                      done, running, failed and left
   isosweep report CONFIG_OR_CSV [--view V] [--format F] [--output FILE]
-                                              the table: view cells, warmup or phases; format
-                                              text, markdown or csv
+                                              the table: view cells, warmup, phases, memory,
+                                              scaling or failures; format text, markdown, latex,
+                                              typst or csv
   isosweep COMMAND --help                     every flag of a command
   isosweep --version
 
@@ -99,10 +100,19 @@ std::string help_of(Verb verb) {
                 "`run`:\ngive the same ones.\n");
             break;
         case Verb::report:
-            text << "Usage: isosweep report CONFIG_OR_CSV [--view cells|warmup|phases]\n"
-                    "                       [--format text|markdown|csv] [--output FILE]\n\n"
-                    "Prints the table of a sweep, from its journal where a config is given, from "
-                    "the file\nwhere a CSV is.\n";
+            text << "Usage: isosweep report CONFIG_OR_CSV [--view VIEW] [--format FORMAT] "
+                    "[--output FILE]\n\n"
+                    "Prints a table of a sweep, from its journal where a config is given, from the "
+                    "file where a CSV is.\n\n"
+                    "Views (the default is the config's, else cells):\n"
+                    "  cells     every cell with its time\n"
+                    "  warmup    the same, with the difference to 5 warm-up steps\n"
+                    "  phases    forward against backward\n"
+                    "  memory    what the peak is made of, and how much room there is\n"
+                    "  scaling   time against context length, size and batch size, with exponents\n"
+                    "  failures  the cells that are not ok by cause, and how to run them again\n\n"
+                    "Formats: text, markdown, latex (a table with booktabs), typst, csv (all "
+                    "columns, exact).\n";
             break;
     }
     return text.str();

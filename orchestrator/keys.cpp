@@ -35,6 +35,13 @@ RetryRule parse_retry(const std::string& text) {
     return rule;
 }
 
+/// A view that the CSV of a sweep can have; of the others a row is no cell, or not each cell a row.
+View parse_csv_view(const std::string& text) {
+    const std::vector<std::string> names = {"cells", "warmup", "phases"};
+    if (std::find(names.begin(), names.end(), text) == names.end()) throw_unknown_name(text, names);
+    return *from_name<View>(text);
+}
+
 }  // namespace
 
 std::vector<std::string> split_list(std::string_view text, bool quotes) {
@@ -78,7 +85,7 @@ const std::vector<SingleKey>& single_keys() {
              o.output = v;
          }},
         {"view", "cells", "layout of the CSV: cells, warmup, phases", false,
-         [](Options& o, const std::string& v) { set_name(o.view, v); }},
+         [](Options& o, const std::string& v) { o.view = parse_csv_view(v); }},
         {"gpus", "all", "GPUs to use, by index or UUID: one worker each", false,
          [](Options& o, const std::string& v) {
              o.gpus = v == "all" ? std::vector<std::string>() : split_list(v);

@@ -256,7 +256,10 @@ void read_report(Command& command, std::vector<Flag> flags) {
     if (fs::exists(fs::path(target).replace_extension() / "journal.jsonl"))
         throw UsageError("--output = '" + target.string() +
                          "': a sweep's own CSV; choose another file for the report");
-    if (command.subject.extension() == ".csv") return;
+    if (command.subject.extension() == ".csv") {
+        command.options.output = command.subject;
+        return;
+    }
     command.options.config = command.subject;
     read_sweep_options(command.options, {});
 }

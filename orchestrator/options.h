@@ -20,18 +20,22 @@ struct EnumNames<Isolation> {
         {Isolation::process, "process"}, {Isolation::shared, "shared"}};
 };
 
-enum class View { cells, warmup, phases };
+enum class View { cells, warmup, phases, memory, scaling, failures };
 template <>
 struct EnumNames<View> {
     static constexpr std::pair<View, std::string_view> value[] = {
-        {View::cells, "cells"}, {View::warmup, "warmup"}, {View::phases, "phases"}};
+        {View::cells, "cells"},   {View::warmup, "warmup"},   {View::phases, "phases"},
+        {View::memory, "memory"}, {View::scaling, "scaling"}, {View::failures, "failures"},
+    };
 };
 
-enum class Format { text, markdown, csv };
+enum class Format { text, markdown, latex, typst, csv };
 template <>
 struct EnumNames<Format> {
     static constexpr std::pair<Format, std::string_view> value[] = {
-        {Format::text, "text"}, {Format::markdown, "markdown"}, {Format::csv, "csv"}};
+        {Format::text, "text"},   {Format::markdown, "markdown"}, {Format::latex, "latex"},
+        {Format::typst, "typst"}, {Format::csv, "csv"},
+    };
 };
 
 /// How many further attempts each outcome gets.
@@ -56,7 +60,7 @@ struct Options {
     std::filesystem::path config;
     Grid grid;
     std::filesystem::path output;
-    View view = View::cells;
+    View view = View::cells;  ///< of the CSV: cells, warmup or phases
     Isolation isolation = Isolation::process;
     std::vector<std::string> gpus;  ///< indices or UUIDs; empty: all
     std::int64_t jobs = 1;

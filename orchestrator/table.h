@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -14,6 +15,12 @@ using Value = std::variant<std::monostate, std::int64_t, double, std::string>;
 
 /// Whether there is no value, or an empty text.
 bool is_empty(const Value& value);
+
+/// A value as text that reads back exactly; empty for none.
+std::string exact_text(const Value& value);
+
+/// A finite number; also from a text that is one, since a CSV has nothing but texts.
+std::optional<double> number_of(const Value& value);
 
 /// Columns and rows. A column is made on first use, so that a new figure needs one line in one
 /// place.
@@ -40,21 +47,10 @@ class Table {
     std::vector<std::vector<Value>> rows_;  ///< a row may be shorter than `columns_`
 };
 
-/// A column as people see it.
-struct ShownColumn {
-    std::string column;  ///< of the table
-    std::string heading;
-    int decimals = 3;  ///< of doubles
-};
-
 /// All of the table as CSV (RFC 4180): integers and doubles exact, an absent value empty.
 std::string to_csv(const Table& table);
 
 /// Reads a CSV with a header; every value is text. \throws UsageError naming the file and the row
 Table read_csv(const std::string& file);
-
-/// These columns as aligned text, and as a Markdown table. Columns without any value are left out.
-std::string to_text(const Table& table, const std::vector<ShownColumn>& shown);
-std::string to_markdown(const Table& table, const std::vector<ShownColumn>& shown);
 
 }  // namespace isosweep

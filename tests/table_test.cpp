@@ -24,12 +24,6 @@ Table sample() {
     return table;
 }
 
-const std::vector<ShownColumn> shown = {{"size", "size"},
-                                        {"ms", "mean ms", 2},
-                                        {"bytes", "bytes"},
-                                        {"none", "none"},
-                                        {"error", "error"}};
-
 }  // namespace
 
 TEST_CASE("a table as CSV quotes what needs it and leaves absent values empty") {
@@ -37,20 +31,6 @@ TEST_CASE("a table as CSV quotes what needs it and leaves absent values empty") 
 small,12.3456,1024,
 2.7B,,,"said ""no"", and
 left | gone"
-)");
-}
-
-TEST_CASE("a table as text and as Markdown") {
-    CHECK(to_text(sample(), shown) == R"(size   mean ms  bytes  error
------  -------  -----  --------------------------
-small    12.35   1024
-2.7B                   said "no", and left | gone
-)");
-    CHECK(to_markdown(sample(), shown) ==
-          R"(| size  | mean ms | bytes | error                      |
-|-------|--------:|------:|----------------------------|
-| small |   12.35 |  1024 |                            |
-| 2.7B  |         |       | said "no", and left \| gone |
 )");
 }
 
@@ -66,6 +46,16 @@ TEST_CASE("a CSV reads back as it was written") {
     REQUIRE(back.row_count() == 3);
     CHECK(to_csv(back) == to_csv(table));
     CHECK(std::get<std::string>(back.at(2, "ms")) == "0.3333333333333333");
+}
+
+TEST_CASE("a number is a number from a journal and from a CSV") {
+    CHECK(number_of(std::int64_t{7}) == 7);
+    CHECK(number_of(0.5) == 0.5);
+    CHECK(number_of(std::string("-1.5e3")) == -1500);
+    for (const char* text : {"", "7 ms", "auto", "nan", "inf", "1e999"})
+        CHECK_FALSE(number_of(std::string(text)));
+    CHECK_FALSE(number_of({}));
+    CHECK_FALSE(number_of(std::nan("")));
 }
 
 TEST_CASE("a CSV with rows of another length is refused, not shortened") {

@@ -164,15 +164,74 @@ small,,1024,4,5,10,,,,,,,,,OOM
 )");
 }
 
-TEST_CASE("every view keeps every column of cells") {
+TEST_CASE("every view keeps every column of cells, even where it has no rows") {
+    const Sample none;
     Sample sample;
     Cell cell;
     cell.pass_type = PassType::forward_backward;
     sample.add(cell, ok({1, 3}));
-    const Table cells = sample.view(View::cells);
-    for (const View view : {View::warmup, View::phases})
-        for (const std::string& column : cells.columns())
-            CHECK(sample.view(view).has_column(column));
+    for (const Sample* one : std::initializer_list<const Sample*>{&sample, &none}) {
+        const Table cells = one->view(View::cells);
+        for (const auto& [view, name] : EnumNames<View>::value)
+            for (const std::string& column : cells.columns())
+                CHECK(one->view(view).has_column(column));
+    }
+}
+
+TEST_CASE("the memory view knows the room of a cell from its limit, its GPU's error or its name") {
+    Table cells;
+    const auto add = [&](const std::string& device, const std::string& gpu,
+                         const std::string& uuid) {
+        cells.add_row();
+        cells.set("device", device);
+        cells.set("gpu", gpu);
+        cells.set("gpu_uuid", uuid);
+        cells.set("peak_allocated_bytes", std::int64_t{1} << 30);
+    };
+    add("cuda", "NVIDIA H200 (140 GiB)", "GPU-1");
+    cells.set("gpu_memory_limit", std::string("2147483648"));
+    add("cuda", "NVIDIA H200 (140 GiB)", "GPU-1");
+    add("cuda", "NVIDIA H200 (140 GiB)", "GPU-2");
+    cells.set("capacity_bytes", std::int64_t{150109880320});
+    add("cuda", "NVIDIA H200 (140 GiB)", "GPU-2");
+    add("cuda", "A (8 GiB), B (4 GiB)", "GPU-3");
+    add("cuda", "", "");
+    add("cpu", "NVIDIA H200 (140 GiB)", "GPU-1");
+    const Table table = apply_view(cells, View::memory);
+    std::string room;
+    for (std::size_t row = 0; row < table.row_count(); ++row)
+        room += exact_text(table.at(row, "memory_room_bytes")) + " ";
+    CHECK(room == "2147483648 150323855360 150109880320 150109880320    ");
+    CHECK(std::get<double>(table.at(0, "memory_share_percent")) == 50);
+    CHECK(is_empty(table.at(4, "memory_share_percent")));
+}
+
+TEST_CASE("the failures view puts the same causes together, by status") {
+    Sample sample;
+    Cell cell;
+    const auto add = [&](Outcome outcome, const std::string& phase) {
+        ++cell.context_length;
+        outcome.phase = phase;
+        sample.add(cell, std::move(outcome));
+    };
+    Outcome exited = failed(Status::error, "said no");
+    exited.exit_code = 3;
+    add(exited, "build");
+    add(failed(Status::crash, "one"), "backward");
+    add(ok({1}), "");
+    add(failed(Status::oom_gpu, "much"), "forward");
+    add(failed(Status::crash, "two"), "forward");
+    add(failed(Status::crash, "three"), "backward");
+    const Table table = sample.view(View::failures);
+    std::vector<std::string> causes;
+    for (std::size_t row = 0; row < table.row_count(); ++row)
+        causes.push_back(exact_text(table.at(row, "cause")) + ", " +
+                         exact_text(table.at(row, "cause_cells")) + ": " +
+                         exact_text(table.at(row, "message")));
+    CHECK(causes ==
+          std::vector<std::string>{"oom_gpu in forward, 1: much", "crash in backward, 2: one",
+                                   "crash in backward, 2: three", "crash in forward, 1: two",
+                                   "error in build (exit code 3), 1: said no"});
 }
 
 TEST_CASE("an attempt that another process left open is an interruption") {

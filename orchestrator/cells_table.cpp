@@ -1,0 +1,179 @@
+#include "orchestrator/cells_table.h"
+
+#include <isosweep/figures.h>
+#include <isosweep/text.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+#include <optional>
+
+#include "orchestrator/clock.h"
+#include "orchestrator/columns.h"
+#include "orchestrator/repro.h"
+
+namespace isosweep {
+namespace json = boost::json;
+namespace {
+
+/// A JSON scalar as a table's value; texts on one line.
+Value value_of(const json::value& value) {
+    if (value.is_int64()) return value.get_int64();
+    if (value.is_uint64()) return std::to_string(value.get_uint64());
+    if (value.is_double()) return value.get_double();
+    if (value.is_bool()) return std::string(value.get_bool() ? "on" : "off");
+    if (value.is_string()) return one_line(value.get_string());
+    return std::monostate{};
+}
+
+Value value_of(std::int64_t value) { return value; }
+Value value_of(bool value) { return to_text(value); }
+Value value_of(const std::string& value) { return value; }
+Value value_of(const OptionalBytes& value) {
+    return value.bytes == 0 ? Value(std::monostate{}) : Value(value.bytes);
+}
+Value value_of(const StepCount& value) {
+    return value.is_automatic() ? Value(to_text(value)) : Value(value.steps);
+}
+Value value_of(const Passes& value) { return to_text(value); }
+template <NamedEnum E>
+Value value_of(E value) {
+    return to_text(value);
+}
+
+/// The outcome that a cell's row shows.
+Outcome shown_outcome(const CellHistory& history) {
+    if (history.recorded) return history.recorded->outcome;
+    Outcome outcome;
+    if (history.open && !history.open_here) {
+        outcome.status = Status::interrupted;
+        outcome.message = "the sweep ended before this attempt did";
+    } else if (history.last) {
+        return history.last->outcome;
+    }
+    return outcome;
+}
+
+/// The cell because of which another was skipped.
+std::string witness_of(const Outcome& outcome) {
+    const json::value* const witness = outcome.error.if_contains("witness");
+    return witness && witness->is_string() ? std::string(witness->get_string()) : std::string();
+}
+
+/// The column `error`: empty, "OOM", or one line of text.
+std::string error_text(const Outcome& outcome) {
+    if (outcome.status == Status::ok) return {};
+    if (outcome.status == Status::oom_gpu || outcome.status == Status::oom_host) return "OOM";
+    return outcome.message.empty() ? std::string(to_name(outcome.status)) : outcome.message;
+}
+
+/// Columns of ours that a worker fills beside `worker_columns`.
+constexpr std::array<std::string_view, 5> filled_by_worker = {
+    "num_params", "peak_allocated_bytes", "peak_reserved_bytes", "requested_bytes", "free_bytes"};
+
+bool is_in(const auto& columns, std::string_view name) {
+    return std::find(columns.begin(), columns.end(), name) != columns.end();
+}
+
+/// Sets what is a scalar in `object` as columns of its own name, but for names of ours and of axes.
+void set_scalars(Table& table, const json::object& object, const Cell& cell) {
+    for (const auto& member : object) {
+        if (member.value().is_array() || member.value().is_object() || member.value().is_null())
+            continue;
+        const std::string_view name = member.key();
+        const bool may_fill = is_in(filled_by_worker, name) || is_in(worker_columns, name);
+        if (!may_fill && (is_own_column(name) || cell.custom.contains(name))) continue;
+        table.set(name, value_of(member.value()));
+    }
+}
+
+/// What a large matrix product reaches on the attempt's GPU at the cell's precision, where the
+/// journal has it.
+std::optional<double> attainable_tflops(const Journal& journal, const Attempt* attempt,
+                                        const Cell& cell) {
+    const WorkerRecord* const worker = attempt ? journal.worker(attempt->token) : nullptr;
+    if (!worker || cell.device != Device::cuda) return std::nullopt;
+    return journal.attainable_tflops(worker->gpu_uuid, cell.precision);
+}
+
+}  // namespace
+
+bool is_own_column(std::string_view name) {
+    bool is_field = false;
+    const Cell defaults;
+    for_each_field(defaults, [&](const Field& field, const auto&) {
+        is_field = is_field || field.name == name;
+    });
+    return is_field || name == "key" || is_in(first_columns, name) || is_in(figure_columns, name) ||
+           is_in(worker_columns, name) || is_in(view_columns, name);
+}
+
+Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& journal) {
+    const Setting latest = journal.setting() ? *journal.setting() : Setting{};
+    Table table;
+    for (const std::string_view column : first_columns) table.add_column(column);
+    table.add_column("key");
+    const Cell defaults;
+    for_each_field(defaults,
+                   [&](const Field& field, const auto&) { table.add_column(field.name); });
+    for (const PlannedCell& planned : plan)
+        for (const auto& axis : planned.cell.custom) table.add_column(axis.first);
+    for (const std::string_view column : figure_columns) table.add_column(column);
+    for (const std::string_view column : worker_columns) table.add_column(column);
+    for (const PlannedCell& planned : plan) {
+        const CellHistory& history = journal.history(planned.key);
+        const Outcome outcome = shown_outcome(history);
+        const Attempt* const attempt = history.recorded ? &*history.recorded
+                                       : history.last   ? &*history.last
+                                                        : nullptr;
+        const Setting& setting = attempt ? journal.setting_of(*attempt) : latest;
+        table.add_row();
+        table.set("error", error_text(outcome));
+        table.set("status", to_text(outcome.status));
+        table.set("key", planned.key);
+        Cell cell = planned.cell;
+        if (cell.device != Device::cpu && !setting.device.empty())
+            cell.device = from_name<Device>(setting.device).value_or(cell.device);
+        for_each_field(cell, [&](const Field& field, const auto& value) {
+            table.set(field.name, value_of(value));
+        });
+        for (const auto& [name, value] : cell.custom) table.set(name, value_of(value));
+        for (const auto& [name, figure] :
+             figures(cell, outcome.measurement, attainable_tflops(journal, attempt, cell)))
+            table.set(name, value_of(figure));
+        table.set("phase", outcome.phase);
+        table.set("exit_code", outcome.exit_code ? Value(std::int64_t{*outcome.exit_code})
+                                                 : Value(std::monostate{}));
+        table.set("signal", outcome.signal);
+        table.set("flags", join(outcome.flags, " "));
+        table.set("noise_lines", outcome.noise_lines);
+        table.set("message", outcome.message);
+        table.set("warning", setting.device_warning);
+        table.set("attempts", std::int64_t{history.attempts});
+        table.set("failed_attempts", std::int64_t{history.failures});
+        table.set("isolation", setting.isolation);
+        table.set("gpu", setting.gpu);
+        table.set("driver", setting.driver);
+        table.set("torch", setting.torch.value_or(""));
+        table.set("worker_build", setting.worker.value_or(""));
+        table.set("isosweep_build", setting.isosweep);
+        if (attempt) {
+            if (const WorkerRecord* worker = journal.worker(attempt->token))
+                table.set("gpu_uuid", worker->gpu_uuid);
+            table.set("started_at", format_utc(attempt->start_ms));
+            table.set("elapsed_ms", attempt->elapsed_ms);
+            if (attempt->number > 0) table.set("attempt", std::int64_t{attempt->number});
+        }
+        table.set("fallback_of", planned.fallback_of);
+        table.set("fallback_key", planned.fallback_key);
+        if (outcome.status == Status::skipped) table.set("witness", witness_of(outcome));
+        // Another worker is asked for a cell over the protocol alone; it has no Torch, most often.
+        if (cell.custom.empty() && setting.torch != "") table.set("command", command_by_hand(cell));
+        set_scalars(table, outcome.measurement, cell);
+        set_scalars(table, outcome.error, cell);
+    }
+    return table;
+}
+
+}  // namespace isosweep
