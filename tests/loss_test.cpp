@@ -249,7 +249,8 @@ TEST_CASE("many cells in a row leave descriptors, memory and processes as they w
         Sandbox sandbox("context-length = 1.." + std::to_string(cells) +
                         "\nisolation = " + isolation + "\n");
         // The address sanitizer keeps what was freed: of that, little.
-        sandbox.set_variable("ASAN_OPTIONS=quarantine_size_mb=1:thread_local_quarantine_size_kb=64");
+        sandbox.set_variable(
+            "ASAN_OPTIONS=quarantine_size_mb=1:thread_local_quarantine_size_kb=64");
         const pid_t pid = sandbox.start({"run", "x.cfg"});
         const fs::path proc = fs::path("/proc") / std::to_string(pid);
         std::ptrdiff_t most_descriptors = 0;
@@ -270,9 +271,8 @@ TEST_CASE("many cells in a row leave descriptors, memory and processes as they w
         }
         CHECK(status == 0);
         CHECK(sandbox.answers() == static_cast<std::size_t>(cells));
-        MESSAGE(isolation, ": ", cells, " cells, at most ", most_descriptors,
-                " descriptors and ", most_children, " children, ", early_kib, " to ", late_kib,
-                " KiB resident");
+        MESSAGE(isolation, ": ", cells, " cells, at most ", most_descriptors, " descriptors and ",
+                most_children, " children, ", early_kib, " to ", late_kib, " KiB resident");
         CHECK(most_descriptors < 40);
         CHECK(most_children <= 2);
         // What is kept of a cell is its outcome, some kilobytes.
