@@ -109,8 +109,7 @@ void add_regime(Collector& out, const Cell& cell, const json::object& measuremen
     out.add("enqueue_median_ms", median("enqueue_ms"));
     out.add("drain_median_ms", median("drain_ms"));
     out.add("gpu_median_ms", median("gpu_ms"));
-    if (const auto drain = median("drain_ms"); cell.sync && drain)
-        out.say("regime", *drain < std::max(0.05, 0.03 * median_ms) ? "host_bound" : "gpu_bound");
+    if (const auto regime = find_regime(cell, measurement)) out.say("regime", to_name(*regime));
     if (const auto pipelined = number_member(measurement, "pipelined_ms"); cell.sync && pipelined)
         out.add("sync_tax_ms", median_ms - *pipelined);
     const std::vector<double> cpu_ms = numbers_member(measurement, "cpu_ms");
@@ -124,9 +123,8 @@ void add_regime(Collector& out, const Cell& cell, const json::object& measuremen
 /// about it.
 void add_flops(Collector& out, const Cell& cell, const json::object& measurement, double median_ms,
                std::optional<double> attainable_tflops) {
-    const auto params = number_member(measurement, "num_params");
+    if (!is_model_of_cell(cell, measurement)) return;
     const ModelConfig config = model_config(cell);
-    if (!params || *params != static_cast<double>(num_params(config))) return;
     const StepFlops flops = step_flops(config, cell.batch_size, cell.context_length, cell.pass_type,
                                        cell.activation_checkpointing);
     out.add("step_tflop", flops.model / 1e12);
@@ -148,6 +146,19 @@ void add_flops(Collector& out, const Cell& cell, const json::object& measurement
 }
 
 }  // namespace
+
+std::optional<Regime> find_regime(const Cell& cell, const json::object& measurement) {
+    const auto samples = summarize(measurement, "samples_ms");
+    const auto drain = summarize(measurement, "drain_ms");
+    if (!cell.sync || !samples || !drain) return std::nullopt;
+    const bool is_short = drain->median < std::max(0.05, 0.03 * samples->median);
+    return is_short ? Regime::host_bound : Regime::gpu_bound;
+}
+
+bool is_model_of_cell(const Cell& cell, const json::object& measurement) {
+    const auto params = number_member(measurement, "num_params");
+    return params && *params == static_cast<double>(num_params(model_config(cell)));
+}
 
 Figures figures(const Cell& cell, const json::object& measurement,
                 std::optional<double> attainable_tflops) {

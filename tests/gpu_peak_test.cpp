@@ -20,6 +20,15 @@ TEST_CASE("a GPU's datasheet is found by the driver's name") {
     CHECK(datasheet_tflops("NVIDIA B200", bf16) == 2250);
 }
 
+TEST_CASE("a GPU's memory has the bandwidth of its datasheet") {
+    CHECK(datasheet_gb_per_s("NVIDIA H200") == 4800);
+    CHECK(datasheet_gb_per_s("NVIDIA H100 80GB HBM3") == 3350);
+    CHECK(datasheet_gb_per_s("NVIDIA A100-SXM4-40GB") == 1555);
+    CHECK(datasheet_gb_per_s("NVIDIA A100-SXM4-80GB") == 2039);
+    CHECK_FALSE(datasheet_gb_per_s("NVIDIA H200 MIG 1g.18gb"));
+    CHECK_FALSE(datasheet_gb_per_s("NVIDIA GH200 480GB"));
+}
+
 TEST_CASE("what is not known has no peak") {
     CHECK_FALSE(datasheet_tflops("NVIDIA B200", fp32));
     CHECK_FALSE(datasheet_tflops("NVIDIA GH200 480GB", bf16));

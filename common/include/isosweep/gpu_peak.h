@@ -14,6 +14,9 @@ namespace isosweep {
 /// Parts of a GPU (MIG) have none.
 std::optional<double> datasheet_tflops(std::string_view gpu_name, Precision precision);
 
+/// How fast its memory is by its datasheet, in GB/s (10^9 bytes a second).
+std::optional<double> datasheet_gb_per_s(std::string_view gpu_name);
+
 /// What its multiprocessors can do at most at this clock: SMs * FLOPs per clock and SM * clock. A
 /// GPU that runs above its datasheet's clock is faster than the datasheet, but never than this.
 std::optional<double> max_clock_tflops(int major, int minor, std::int64_t sm_count,
