@@ -1,5 +1,6 @@
 #include "orchestrator/journal.h"
 
+#include <isosweep/statistics.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -126,6 +127,18 @@ void Journal::apply(const json::object& record) {
         if (const auto precision = from_name<Precision>(record.at("precision").as_string()))
             tflops_[{std::string(record.at("gpu_uuid").as_string()), *precision}] =
                 record.at("tflops").to_number<double>();
+    } else if (kind == "canary") {
+        const auto times = summarize(record, "samples_ms");
+        if (!times || times->median <= 0) throw std::runtime_error("a canary without times");
+        canary_cell_ = record.at("cell").as_object();
+        if (const WorkerRecord* const by = worker(text_member(record, "token"))) {
+            CanaryLog& log = canaries_[place_of(*by)];
+            log.medians_ms.push_back(times->median);
+            log.cells_since = 0;
+        }
+    } else if (kind == "drift") {
+        cells_[std::string(record.at("key").as_string())].drifted_attempt =
+            static_cast<int>(record.at("attempt").as_int64());
     } else if (kind == "start") {
         CellHistory& cell = cells_[std::string(record.at("key").as_string())];
         cell.starts = static_cast<int>(record.at("attempt").as_int64());
@@ -158,6 +171,11 @@ void Journal::apply(const json::object& record) {
         if (is_again) return;
         cell.open = cell.open_here = false;
         const Status status = attempt.outcome.status;
+        if (const WorkerRecord* const by = worker(attempt.token)) {
+            CanaryLog& log = canaries_[place_of(*by)];
+            attempt.canaries_before = log.medians_ms.size();
+            if (status == Status::ok) ++log.cells_since;
+        }
         if (status != Status::oom_gpu) cell.cell.clear();
         if (attempt.decision != Decision::again && is_final(status)) {
             ++cell.attempts;
@@ -173,6 +191,14 @@ void Journal::apply(const json::object& record) {
         }
     }
     // Records of a kind we do not know come from a later version and are kept, not refused.
+}
+
+std::string place_of(const std::string& gpu_uuid, std::size_t slot) {
+    return gpu_uuid.empty() ? "slot " + std::to_string(slot) : gpu_uuid;
+}
+
+std::string place_of(const WorkerRecord& worker) {
+    return place_of(worker.gpu_uuid, static_cast<std::size_t>(worker.slot));
 }
 
 const CellHistory& Journal::history(const std::string& key) const {
@@ -195,6 +221,12 @@ std::optional<double> Journal::attainable_tflops(const std::string& gpu_uuid,
                                                  Precision precision) const {
     const auto found = tflops_.find({gpu_uuid, precision});
     return found == tflops_.end() ? std::nullopt : std::optional(found->second);
+}
+
+const CanaryLog& Journal::canaries(const std::string& place) const {
+    static const CanaryLog none;
+    const auto found = canaries_.find(place);
+    return found == canaries_.end() ? none : found->second;
 }
 
 void Journal::append(const json::object& record) {
@@ -256,6 +288,23 @@ void Journal::write_probe(const ProbeRecord& probe) {
             {"precision", to_name(probe.precision)},
             {"tflops", probe.tflops},
             {"samples_ms", probe.samples_ms}});
+}
+
+void Journal::write_canary(const std::string& token, const json::object& cell,
+                           const json::array& samples_ms) {
+    append({{"record", "canary"},
+            {"time", format_utc(unix_now_ms())},
+            {"token", token},
+            {"cell", cell},
+            {"samples_ms", samples_ms}});
+}
+
+void Journal::write_drift(const std::string& key, int attempt, double canary_ratio) {
+    append({{"record", "drift"},
+            {"time", format_utc(unix_now_ms())},
+            {"key", key},
+            {"attempt", attempt},
+            {"canary_ratio", canary_ratio}});
 }
 
 void Journal::write_fallback_rule(const std::string& rule) {

@@ -39,7 +39,8 @@ struct Attempt {
     std::string token;          ///< the worker's
     std::int64_t start_ms = 0;  ///< milliseconds since 1970, UTC
     std::int64_t elapsed_ms = 0;
-    std::size_t setting = 0;  ///< which of the journal's settings it was measured with
+    std::size_t setting = 0;          ///< which of the journal's settings it was measured with
+    std::size_t canaries_before = 0;  ///< of its slot's canaries, so many were measured before it
 };
 
 /// An attempt that was not recorded as the cell's outcome.
@@ -59,6 +60,7 @@ struct CellHistory {
     std::optional<Attempt> recorded;  ///< the last one that was recorded with a final outcome
     std::optional<Attempt> last;      ///< the last one that ended
     std::vector<Pending> pending;     ///< since `recorded`, those that asked for another attempt
+    int drifted_attempt = 0;  ///< the recorded one that was found in doubt (`canary`); 0: none
     /// As it was asked for, while an attempt is open or where the last one lacked GPU memory: what
     /// it takes to foresee the same of a larger one.
     boost::json::object cell;
@@ -76,6 +78,16 @@ struct WorkerRecord {
     std::string gpu_uuid;
     std::string boot = {};   ///< of the machine, since when its pids and start times count
     std::string group = {};  ///< folder of its own control group; empty where it had none
+};
+
+/// The name of the slot that a worker was in: its GPU, or its number where it has none.
+std::string place_of(const std::string& gpu_uuid, std::size_t slot);
+std::string place_of(const WorkerRecord& worker);
+
+/// The canaries of a slot (orchestrator/canary).
+struct CanaryLog {
+    std::vector<double> medians_ms;  ///< in their order
+    int cells_since = 0;             ///< cells that ended ok there since the last one
 };
 
 /// How fast a GPU multiplies matrices, measured once in a sweep.
@@ -114,6 +126,10 @@ class Journal {
     const std::unordered_map<std::string, WorkerRecord>& workers() const { return workers_; }
     /// The speed of this GPU's matrix product, in TFLOP/s; absent where it was not measured.
     std::optional<double> attainable_tflops(const std::string& gpu_uuid, Precision precision) const;
+    /// The canaries of a slot by its `place_of`.
+    const CanaryLog& canaries(const std::string& place) const;
+    /// The cell that the last canary was; empty where there was none.
+    const boost::json::object& canary_cell() const { return canary_cell_; }
     /// By which rules further cells followed from the plan's, each once, in their order.
     const std::vector<std::string>& fallback_rules() const { return fallback_rules_; }
     /// Keys of all cells with at least one record.
@@ -127,6 +143,12 @@ class Journal {
     void write_worker(const WorkerRecord& worker);
     /// Durable with the next sync.
     void write_probe(const ProbeRecord& probe);
+    /// Durable with the next sync.
+    void write_canary(const std::string& token, const boost::json::object& cell,
+                      const boost::json::array& samples_ms);
+    /// The attempt that is the cell's outcome is in doubt, and the cell is measured again. Durable
+    /// with the next sync.
+    void write_drift(const std::string& key, int attempt, double canary_ratio);
     /// Keeps a rule, where it is new: rows can be made from the journal alone.
     void write_fallback_rule(const std::string& rule);
     void write_start(const std::string& key, int attempt, const std::string& nonce,
@@ -155,6 +177,8 @@ class Journal {
     std::unordered_map<std::string, WorkerRecord> workers_;
     std::unordered_map<std::int64_t, std::string> tokens_;        ///< of workers, by process id
     std::map<std::pair<std::string, Precision>, double> tflops_;  ///< by GPU and precision
+    std::map<std::string, CanaryLog> canaries_;                   ///< by slot
+    boost::json::object canary_cell_;
 };
 
 }  // namespace isosweep

@@ -42,6 +42,17 @@ View parse_csv_view(const std::string& text) {
     return *from_name<View>(text);
 }
 
+Order parse_order(const std::string& text) {
+    const std::vector<std::string> names = {"grid", "shuffle"};
+    const std::string name = text.substr(0, text.find(':'));
+    if (text == "grid") return {};
+    if (name != "shuffle")
+        throw BadValue("expected grid, shuffle or shuffle:SEED" + did_you_mean(name, names));
+    Order order{.is_shuffled = true};
+    if (name != text) order.seed = parse_integer(text.substr(name.size() + 1), 0);
+    return order;
+}
+
 }  // namespace
 
 std::vector<std::string> split_list(std::string_view text, bool quotes) {
@@ -95,6 +106,10 @@ const std::vector<SingleKey>& single_keys() {
              o.jobs = parse_integer(v, 1);
              if (o.jobs > 10'000) throw BadValue("expected at most 10000");
          }},
+        {"order", "grid", "in which cells are run: grid (the plan's), shuffle, shuffle:SEED", false,
+         [](Options& o, const std::string& v) { o.order = parse_order(v); }},
+        {"canary", "off", "measure a fixed cell between blocks of 10, and again what drifted", true,
+         [](Options& o, const std::string& v) { o.canary = parse_switch(v); }},
         {"timeout", "10m", "limit from the request to its result", false,
          [](Options& o, const std::string& v) { o.timeout = parse_limit(v); }},
         {"stall-timeout", "none", "limit without any sign of life from the worker (a phase line)",

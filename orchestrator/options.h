@@ -38,6 +38,13 @@ struct EnumNames<Format> {
     };
 };
 
+/// In which order a sweep's cells are run; it changes neither the plan nor the rows.
+struct Order {
+    bool is_shuffled = false;  ///< else the plan's
+    std::int64_t seed = 1;     ///< of the shuffle
+    bool operator==(const Order&) const = default;
+};
+
 /// How many further attempts each outcome gets.
 using RetryRule = std::map<Status, int>;
 
@@ -64,6 +71,8 @@ struct Options {
     Isolation isolation = Isolation::process;
     std::vector<std::string> gpus;  ///< indices or UUIDs; empty: all
     std::int64_t jobs = 1;
+    Order order;
+    bool canary = false;  ///< a fixed cell is measured between blocks of others
     std::chrono::milliseconds timeout{600'000};
     std::optional<std::chrono::milliseconds> stall_timeout;
     std::chrono::milliseconds start_timeout{60'000};

@@ -1,6 +1,7 @@
 #include "orchestrator/plan.h"
 
 #include <algorithm>
+#include <charconv>
 #include <unordered_set>
 
 #include "orchestrator/errors.h"
@@ -67,6 +68,17 @@ std::vector<Axis> axes_of(const Grid& grid, const std::string& size) {
     return axes;
 }
 
+/// A number that looks drawn at random, from a key and a seed: SplitMix64's step and finaliser
+/// (Steele, Lea and Flood 2014).
+std::uint64_t lot_of(const std::string& key, std::int64_t seed) {
+    std::uint64_t lot = 0;
+    std::from_chars(key.data(), key.data() + key.size(), lot, 16);
+    lot += static_cast<std::uint64_t>(seed) * 0x9e3779b97f4a7c15U;
+    lot = (lot ^ (lot >> 30)) * 0xbf58476d1ce4e5b9U;
+    lot = (lot ^ (lot >> 27)) * 0x94d049bb133111ebU;
+    return lot ^ (lot >> 31);
+}
+
 }  // namespace
 
 std::vector<PlannedCell> make_plan(const Grid& grid) {
@@ -108,6 +120,14 @@ std::vector<PlannedCell> make_plan(const Grid& grid) {
         }
     }
     return plan;
+}
+
+std::vector<PlannedCell> in_order(std::vector<PlannedCell> cells, const Order& order) {
+    if (order.is_shuffled)
+        std::stable_sort(cells.begin(), cells.end(), [&](const auto& one, const auto& other) {
+            return lot_of(one.key, order.seed) < lot_of(other.key, order.seed);
+        });
+    return cells;
 }
 
 }  // namespace isosweep

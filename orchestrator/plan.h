@@ -21,4 +21,8 @@ struct PlannedCell {
 /// \throws UsageError for more than a million
 std::vector<PlannedCell> make_plan(const Grid& grid);
 
+/// The cells as they are to be run. A shuffled cell's place follows from its key and the seed
+/// alone, so that those that are left of a sweep stay in the same order.
+std::vector<PlannedCell> in_order(std::vector<PlannedCell> cells, const Order& order);
+
 }  // namespace isosweep

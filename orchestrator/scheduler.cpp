@@ -10,6 +10,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/json/serialize.hpp>
 #include <cerrno>
 #include <deque>
 #include <set>
@@ -76,6 +77,12 @@ class Scheduler::Run {
           ticker_(io_),
           saver_(io_),
           places_(settings_.slots.size()) {
+        for (std::size_t slot = 0; slot < places_.size(); ++slot) {
+            const CanaryLog& log =
+                journal_.canaries(place_of(settings_.slots[slot].gpu_uuid, slot));
+            // What was measured without any canary gets none behind it, either.
+            if (!log.medians_ms.empty()) places_[slot].canary.cells_since = log.cells_since;
+        }
         for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCONT})
             if (!is_ignored(number)) signals_.add(number);
         for (std::size_t i = 0; i < cells.size(); ++i) {
@@ -105,7 +112,8 @@ class Scheduler::Run {
         std::shared_ptr<WorkerSession> session;
         std::deque<Precision> probes;  ///< still to do
         std::set<Precision> probed;    ///< done, well or not, or still to do
-        std::optional<GpuGate> gate;   ///< where it has a GPU
+        CanaryTurn canary;
+        std::optional<GpuGate> gate;  ///< where it has a GPU
         std::int64_t last_worker =
             0;  ///< process that has ended on it; 0: none since it was looked at
         std::optional<Clock::time_point> waits_since;  ///< for its GPU
@@ -140,19 +148,49 @@ class Scheduler::Run {
     }
 
     void take_further_cells() {
-        if (!queue_.empty() || !may_have_further_ || !hooks_.further_cells) return;
+        if (!queue_.empty() || !may_have_further_) return;
         may_have_further_ = false;
-        std::vector<PlannedCell> further = hooks_.further_cells();
+        std::vector<PlannedCell> further;
+        if (hooks_.further_cells) further = hooks_.further_cells();
         std::erase_if(further,
                       [&](const PlannedCell& cell) { return index_of_.contains(cell.key); });
         add_probes(further);
-        for (PlannedCell& cell : further) {
-            index_of_[cell.key] = cells_.size();
-            queue_.push_back(cells_.size());
-            display_.cell_added(cell);
-            cells_.push_back(std::move(cell));
-        }
+        for (PlannedCell& cell : further) add_cell(std::move(cell));
+        if (queue_.empty()) take_drifted_cells();
     }
+
+    void add_cell(PlannedCell cell) {
+        index_of_[cell.key] = cells_.size();
+        queue_.push_back(cells_.size());
+        display_.cell_added(cell);
+        cells_.push_back(std::move(cell));
+    }
+
+    /// Queues what a drift puts in doubt, each cell once in a run.
+    void take_drifted_cells() {
+        if (settings_.canary.empty() || !hooks_.drifted_cells) return;
+        for (DriftedCell& drifted : hooks_.drifted_cells()) {
+            if (!drifted_.insert(drifted.cell.key).second) continue;
+            journal_.write_drift(drifted.cell.key, drifted.attempt, drifted.canary_ratio);
+            log::info("drift: " + drifted.cell.key + " attempt " + std::to_string(drifted.attempt) +
+                      ", canary ratio " + format_fixed(drifted.canary_ratio, 4));
+            add_cell(std::move(drifted.cell));
+        }
+        if (!queue_.empty())
+            log::notice("the canary shows that the machine drifted; cells to measure again: " +
+                        std::to_string(queue_.size()));
+    }
+
+    /// Whether a slot's canary comes before whatever else it may do, when so many more cells have
+    /// ended there.
+    bool is_canary_next(std::size_t slot, int more_cells = 0) {
+        if (settings_.canary.empty() || stopping()) return false;
+        CanaryTurn turn = places_[slot].canary;
+        turn.cells_since += more_cells;
+        return is_canary_due(turn, has_job() || delayed_ > 0);
+    }
+
+    bool has_work(std::size_t slot) { return has_job() || is_canary_next(slot); }
 
     void add_probes(const std::vector<PlannedCell>& cells) {
         if (!settings_.wants_probes) return;
@@ -192,15 +230,18 @@ class Scheduler::Run {
     }
 
     void fill_slots() {
-        for (std::size_t slot = 0; slot < places_.size() && has_job(); ++slot) {
+        for (std::size_t slot = 0; slot < places_.size(); ++slot) {
             Place& place = places_[slot];
             if (place.session || place.waits_since || !place.closed.empty()) continue;
+            if (!has_work(slot)) continue;
             if (place.gate && place.last_worker != 0 && !is_gpu_ready(slot)) continue;
             place.token = random_token();
-            if (place.probes.empty())
-                start_cells(slot);
-            else
+            if (!place.probes.empty())
                 start_probe(slot);
+            else if (is_canary_next(slot))
+                start_canary(slot);
+            else
+                start_cells(slot);
         }
         give_up_if_all_closed();
         finish_if_done();
@@ -243,7 +284,7 @@ class Scheduler::Run {
     }
 
     void look_again(std::size_t slot) {
-        if (!has_job()) places_[slot].waits_since.reset();  // nothing to wait for
+        if (!has_work(slot)) places_[slot].waits_since.reset();  // nothing to wait for
         if (places_[slot].waits_since) is_gpu_ready(slot);
         if (!places_[slot].waits_since) fill_slots();
     }
@@ -274,9 +315,11 @@ class Scheduler::Run {
             end_attempt(slot, ended, seen);
         };
         if (settings_.isolation == Isolation::shared) {
-            hooks.has_next_job = [this] { return has_job(); };
+            // The cell that is just ending is not counted yet.
+            hooks.has_next_job = [this, slot] { return has_job() && !is_canary_next(slot, 1); };
             hooks.next_job = [this, slot]() -> std::optional<Job> {
-                return has_job() ? std::optional(take_job(slot)) : std::nullopt;
+                if (!has_job() || is_canary_next(slot)) return std::nullopt;
+                return take_job(slot);
             };
         }
         start_worker(slot, take_job(slot), std::move(hooks));
@@ -294,6 +337,24 @@ class Scheduler::Run {
         hooks.on_phase = [](const Job&, std::string_view) {};
         hooks.on_attempt_end = [this, slot, precision](const Job&, const Evidence& seen) {
             end_probe(settings_.slots[slot].gpu_uuid, precision, classify(seen));
+        };
+        start_worker(slot, std::move(job), std::move(hooks));
+    }
+
+    void start_canary(std::size_t slot) {
+        Place& place = places_[slot];
+        place.canary.was_tried = true;
+        place.canary.cells_since = 0;
+        place.started = Clock::now();
+        place.cell = "the canary";
+        place.phase.clear();
+        Job job;
+        job.request = {random_token(), settings_.canary, {}};
+        job.log = settings_.probes_folder / ("canary-slot-" + std::to_string(slot) + ".log");
+        WorkerSession::Hooks hooks;
+        hooks.on_phase = [](const Job&, std::string_view) {};
+        hooks.on_attempt_end = [this, slot](const Job&, const Evidence& seen) {
+            end_canary(slot, classify(seen));
         };
         start_worker(slot, std::move(job), std::move(hooks));
     }
@@ -376,6 +437,24 @@ class Scheduler::Run {
         log::info(what + ": " + format_fixed(tflops, 1) + " TFLOP/s");
     }
 
+    void end_canary(std::size_t slot, const Outcome& outcome) {
+        Place& place = places_[slot];
+        if (outcome.status != Status::ok) {
+            ++place.canary.failures;
+            log::notice("the canary was not measured: " + std::string(to_name(outcome.status)) +
+                        ": " + outcome.message);
+            return;
+        }
+        place.canary.failures = 0;
+        const json::array& samples_ms = outcome.measurement.at("samples_ms").as_array();
+        journal_.write_canary(place.token, settings_.canary, samples_ms);
+        // What it tells of the block before it is decided now, not with the next cell.
+        journal_.sync();
+        may_have_further_ = true;
+        log::info("canary in slot " + std::to_string(slot) + ": " + json::serialize(samples_ms) +
+                  " ms");
+    }
+
     void end_attempt(std::size_t slot, const Job& job, const Evidence& seen) {
         Place& place = places_[slot];
         Attempt attempt;
@@ -395,6 +474,7 @@ class Scheduler::Run {
 
         const std::size_t cell = index_of_.at(job.key);
         const Status status = attempt.outcome.status;
+        if (status == Status::ok) ++place.canary.cells_since;
         check_machine(seen, attempt.outcome, step.decision);
         if (step.decision == Decision::record) {
             ++recorded_;
@@ -544,8 +624,9 @@ class Scheduler::Run {
     std::vector<Place> places_;
     std::deque<std::size_t> queue_;  ///< cells to start, by their place in `cells_`
     std::unordered_map<std::string, std::size_t> index_of_;
-    bool may_have_further_ = true;  ///< an outcome was recorded since we asked last
-    std::size_t delayed_ = 0;       ///< cells that wait to be queued again
+    bool may_have_further_ = true;   ///< an outcome or a canary was recorded since we asked last
+    std::set<std::string> drifted_;  ///< keys of cells that this run measures again
+    std::size_t delayed_ = 0;        ///< cells that wait to be queued again
     std::vector<Ended> unsynced_;
     std::int64_t failures_ = 0;
     std::size_t recorded_ = 0;

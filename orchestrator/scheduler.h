@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "orchestrator/canary.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/options.h"
 #include "orchestrator/plan.h"
@@ -31,7 +32,8 @@ struct SweepSettings {
     Device device = Device::cpu;               ///< what `auto` and `cuda` mean
     std::filesystem::path cells_folder;        ///< KEY/attempt-N.log goes there
     bool wants_probes = false;  ///< the probes that a slot lacks are measured before its cells
-    std::filesystem::path probes_folder;  ///< their logs go there
+    std::filesystem::path probes_folder;  ///< their logs and those of canaries go there
+    boost::json::object canary;  ///< the cell that is measured between blocks; empty: none is
 };
 
 /// Why a run of the scheduler ended.
@@ -47,6 +49,10 @@ struct SweepEnd {
 /// The probes that a slot lacks come before its cells, each in a worker of its own. One that fails
 /// is told, and no cell is the worse for it.
 ///
+/// With a canary, each slot measures it before its first cell, after each block of cells and behind
+/// the last, in a worker of its own. Cells that were measured while it was not what it was are run
+/// again, once. A canary that fails is told, and no cell is the worse for it.
+///
 /// Between two workers on a GPU it waits until the GPU is as it was before the first. One that does
 /// not come back is used no more; where none is left, the cells left are `not_run` with the reason.
 ///
@@ -61,6 +67,8 @@ class Scheduler {
         /// No cell is left to start: those that follow from the outcomes so far. What this run
         /// has had already is not run again. May be absent.
         std::function<std::vector<PlannedCell>()> further_cells;
+        /// Nor of those: the cells that a drift puts in doubt. May be absent.
+        std::function<std::vector<DriftedCell>()> drifted_cells;
     };
 
     Scheduler(SweepSettings settings, Journal& journal, StatusDisplay& display, Hooks hooks);

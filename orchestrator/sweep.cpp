@@ -84,6 +84,16 @@ WorkerCommand worker_command(const Options& options) {
     return command;
 }
 
+/// The sweep's canary: the one that it has had, else one of the plan's cells.
+boost::json::object canary_of(const std::vector<PlannedCell>& plan, const Options& options,
+                              Device device, const Journal& journal) {
+    if (!journal.canary_cell().empty()) return journal.canary_cell();
+    const auto canary = choose_canary(plan, device, options.worker.empty());
+    if (!canary) return {};
+    log::info("the canary is " + describe(*canary));
+    return to_json(*canary);
+}
+
 void end_leftovers(const Journal& journal, const std::optional<MemoryLimit>& limit) {
     for (const Leftover& leftover : kill_leftovers(journal, limit))
         log::notice("killed what an earlier run of this sweep left behind: " + leftover.name +
@@ -173,6 +183,7 @@ Sweep::Sweep(Options options)
     if (!rule_.text.empty()) journal_->write_fallback_rule(rule_.text);
     settings_.device = choice.device;
     settings_.slots = make_slots(options_, choice.device, gpus_);
+    if (options_.canary) settings_.canary = canary_of(plan_, options_, choice.device, *journal_);
     if (!choice.warning.empty()) log::warning(choice.warning);
     if (is_debug_build())
         log::warning("this is a debug build: what it measures is not worth keeping");
@@ -235,7 +246,10 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
         return rule_.text.empty() ? std::vector<PlannedCell>()
                                   : owed_fallbacks(plan_, *journal_, rule_);
     };
-    if (cells.empty() && owed().empty()) {
+    const auto drifted = [this] { return drifted_cells(rows(), *journal_); };
+    const bool canary_waits =
+        options_.canary && (has_open_block(settings_.slots, *journal_) || !drifted().empty());
+    if (cells.empty() && owed().empty() && !canary_waits) {
         log::notice("nothing to run: every cell has its outcome");
         return {};
     }
@@ -259,10 +273,11 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
         {.on_recorded = [this](const PlannedCell& planned,
                                const Attempt& attempt) { keep_repro(planned, attempt); },
          .on_progress = [this] { write_csv(); },
-         .further_cells = owed});
+         .further_cells = owed,
+         .drifted_cells = drifted});
     SweepEnd end;
     try {
-        end = scheduler.run(cells);
+        end = scheduler.run(in_order(cells, options_.order));
     } catch (...) {
         display->end();
         log::set_terminal({});

@@ -7,13 +7,16 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <string>
 #include <thread>
 
@@ -41,13 +44,19 @@ void die_by(int number) {
     while (true) sleep_ms(1000);
 }
 
+/// How many steps a request asks for; `usual` where it leaves that to the worker.
+std::int64_t steps_of(const json::object& cell, const char* name, std::int64_t usual) {
+    const json::value& steps = cell.at(name);
+    return steps.is_int64() ? steps.get_int64() : usual;
+}
+
 json::object measurement(const json::object& cell) {
     json::array warmup;
     json::array samples;
     json::array forward;
     json::array backward;
-    for (std::int64_t i = 0; i < cell.at("warmup_steps").as_int64(); ++i) warmup.emplace_back(9.5);
-    for (std::int64_t i = 0; i < cell.at("measure_steps").as_int64(); ++i) {
+    for (std::int64_t i = 0; i < steps_of(cell, "warmup_steps", 5); ++i) warmup.emplace_back(9.5);
+    for (std::int64_t i = 0; i < steps_of(cell, "measure_steps", 10); ++i) {
         samples.emplace_back(1.5 + 0.25 * static_cast<double>(i % 2));
         forward.emplace_back(0.5);
         backward.emplace_back(1.0);
@@ -70,6 +79,18 @@ bool is_first_time(const std::string& nonce_free_name) {
 void count_answer(const std::string& behaviour) {
     if (const char* const folder = std::getenv("FAKE_WORKER_DIR"))
         std::ofstream(std::string(folder) + "/answered", std::ios::app) << behaviour << "\n";
+}
+
+/// How many requests were answered so far, over all processes.
+int count_answers() {
+    const char* const folder = std::getenv("FAKE_WORKER_DIR");
+    std::ifstream file(std::string(folder ? folder : "/tmp") + "/answered");
+    return static_cast<int>(std::count(std::istreambuf_iterator<char>(file), {}, '\n'));
+}
+
+void slow_down(json::object& measurement, double factor) {
+    for (json::value& sample : measurement.at("samples_ms").as_array())
+        sample = factor * sample.as_double();
 }
 
 /// FAKE_WORKER_PROBE says how: "fail" or "hang", else well.
@@ -224,6 +245,14 @@ void answer(const protocol::Request& request) {
             "\",\"status\":\"ok\",\"measurement\":{\"samples_ms\":[NaN]}}\n");
         return;
     }
+    // A machine that is half as fast from one answer to another ("paced:8-20"), and one that
+    // becomes slower with each.
+    if (behaviour == "paced") {
+        const int answer = count_answers() + 1;
+        const int last = std::stoi(argument.substr(argument.find('-') + 1));
+        if (answer >= number(0) && answer <= last) slow_down(changed, 2);
+    }
+    if (behaviour == "slowing") slow_down(changed, std::pow(1.1, count_answers()));
     if (behaviour == "negative") changed["samples_ms"].as_array()[0] = -1.0;
     if (behaviour == "zero") changed["samples_ms"].as_array()[0] = 0;
     if (behaviour == "too_few") changed["samples_ms"].as_array().pop_back();
