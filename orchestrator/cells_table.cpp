@@ -9,6 +9,7 @@
 #include <boost/json/serialize.hpp>
 #include <optional>
 
+#include "orchestrator/checks.h"
 #include "orchestrator/clock.h"
 #include "orchestrator/columns.h"
 #include "orchestrator/repro.h"
@@ -121,7 +122,9 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
         for (const auto& axis : planned.cell.custom) table.add_column(axis.first);
     for (const std::string_view column : figure_columns) table.add_column(column);
     for (const std::string_view column : worker_columns) table.add_column(column);
-    for (const PlannedCell& planned : plan) {
+    const std::vector<RowChecks> checks = check_sweep(plan, journal);
+    for (std::size_t row = 0; row < plan.size(); ++row) {
+        const PlannedCell& planned = plan[row];
         const CellHistory& history = journal.history(planned.key);
         const Outcome outcome = shown_outcome(history);
         const Attempt* const attempt = history.recorded ? &*history.recorded
@@ -168,6 +171,7 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
         table.set("fallback_of", planned.fallback_of);
         table.set("fallback_key", planned.fallback_key);
         if (outcome.status == Status::skipped) table.set("witness", witness_of(outcome));
+        set_checks(table, checks[row]);
         // Another worker is asked for a cell over the protocol alone; it has no Torch, most often.
         if (cell.custom.empty() && setting.torch != "") table.set("command", command_by_hand(cell));
         set_scalars(table, outcome.measurement, cell);

@@ -83,14 +83,16 @@ std::vector<std::pair<Status, std::vector<const PlannedCell*>>> by_status(
     return groups;
 }
 
-/// Cells that are ok and yet carry flags, with these.
+/// Cells that are ok and yet carry flags, of their own or by the checks of the sweep, with these.
 std::vector<std::pair<const PlannedCell*, std::string>> flagged_cells(
     const std::vector<PlannedCell>& plan, const Table& cells) {
     std::vector<std::pair<const PlannedCell*, std::string>> flagged;
     for (std::size_t row = 0; row < plan.size(); ++row) {
-        const auto& flags = std::get<std::string>(cells.at(row, "flags"));
+        std::string flags = std::get<std::string>(cells.at(row, "flags"));
+        if (const Value& more = cells.at(row, "check_flags"); !is_empty(more))
+            flags += (flags.empty() ? "" : " ") + std::get<std::string>(more);
         if (!flags.empty() && std::get<std::string>(cells.at(row, "status")) == "ok")
-            flagged.emplace_back(&plan[row], flags);
+            flagged.emplace_back(&plan[row], std::move(flags));
     }
     return flagged;
 }

@@ -49,8 +49,8 @@ Usage:
   isosweep status CONFIG                      done, running, failed and left
   isosweep report CONFIG_OR_CSV [--view V] [--format F] [--output FILE]
                                               the table: view cells, warmup, phases, memory,
-                                              scaling or failures; format text, markdown, latex,
-                                              typst or csv
+                                              scaling, checks or failures; format text,
+                                              markdown, latex, typst or csv
   isosweep COMMAND --help                     every flag of a command
   isosweep --version
 
@@ -110,6 +110,7 @@ std::string help_of(Verb verb) {
                     "  phases    forward against backward\n"
                     "  memory    what the peak is made of, and how much room there is\n"
                     "  scaling   time against context length, size and batch size, with exponents\n"
+                    "  checks    rows held against each other: canary, phases, passes, physics\n"
                     "  failures  the cells that are not ok by cause, and how to run them again\n\n"
                     "Formats: text, markdown, latex (a table with booktabs), typst, csv (all "
                     "columns, exact).\n";

@@ -20,12 +20,13 @@ struct EnumNames<Isolation> {
         {Isolation::process, "process"}, {Isolation::shared, "shared"}};
 };
 
-enum class View { cells, warmup, phases, memory, scaling, failures };
+enum class View { cells, warmup, phases, memory, scaling, checks, failures };
 template <>
 struct EnumNames<View> {
     static constexpr std::pair<View, std::string_view> value[] = {
-        {View::cells, "cells"},   {View::warmup, "warmup"},   {View::phases, "phases"},
-        {View::memory, "memory"}, {View::scaling, "scaling"}, {View::failures, "failures"},
+        {View::cells, "cells"},       {View::warmup, "warmup"},   {View::phases, "phases"},
+        {View::memory, "memory"},     {View::scaling, "scaling"}, {View::checks, "checks"},
+        {View::failures, "failures"},
     };
 };
 

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "orchestrator/checks_view.h"
 #include "orchestrator/columns.h"
 #include "orchestrator/failures.h"
 #include "orchestrator/memory_view.h"
@@ -146,6 +147,13 @@ Layout layout_of(View view) {
                      "local_exponent", "time_exponent", "time_exponent_se", "time_exponent_points"},
                     scaling_rows,
                     shown_scaling};
+        case View::checks:
+            return {{"model_size", "context_length", "batch_size", "pass_type", "median_time_ms",
+                     "regime", "canary_ratio", "fit_residual_percent", "phases_sum_percent",
+                     "nested_forward_percent", "nested_step_percent", "backward_ratio_percent",
+                     "optimizer_bandwidth_percent", "check_flags"},
+                    checked_rows,
+                    shown_checks};
         case View::failures:
             return {{"cause", "cause_cells", "status", "phase", "signal", "exit_code", "model_size",
                      "context_length", "batch_size", "pass_type", "attempts", "message",
