@@ -43,19 +43,6 @@ Value value_of(E value) {
     return to_text(value);
 }
 
-/// The outcome that a cell's row shows.
-Outcome shown_outcome(const CellHistory& history) {
-    if (history.recorded) return history.recorded->outcome;
-    Outcome outcome;
-    if (history.open && !history.open_here) {
-        outcome.status = Status::interrupted;
-        outcome.message = "the sweep ended before this attempt did";
-    } else if (history.last) {
-        return history.last->outcome;
-    }
-    return outcome;
-}
-
 /// The cell because of which another was skipped.
 std::string witness_of(const Outcome& outcome) {
     const json::value* const witness = outcome.error.if_contains("witness");

@@ -20,6 +20,13 @@ std::string format_utc(std::int64_t unix_ms) {
     return text.data();
 }
 
+std::optional<std::int64_t> parse_utc(const std::string& text) {
+    std::tm parts{};
+    const char* const end = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+    if (!end || *end != '\0') return std::nullopt;
+    return std::int64_t{::timegm(&parts)} * 1000;
+}
+
 std::string timestamp_for_names() {
     const std::time_t now = std::time(nullptr);
     std::tm parts{};

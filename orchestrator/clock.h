@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace isosweep {
@@ -10,6 +11,9 @@ std::int64_t unix_now_ms();
 
 /// "2026-11-22T20:45:00Z".
 std::string format_utc(std::int64_t unix_ms);
+
+/// The reverse. \returns nullopt for what is no such text
+std::optional<std::int64_t> parse_utc(const std::string& text);
 
 /// "20261122-204500", local time, for the names of files.
 std::string timestamp_for_names();

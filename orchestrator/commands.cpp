@@ -10,27 +10,19 @@
 #include <sstream>
 
 #include "orchestrator/errors.h"
-#include "orchestrator/eta.h"
 #include "orchestrator/failures.h"
 #include "orchestrator/fallback.h"
 #include "orchestrator/files.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/plan.h"
-#include "orchestrator/process.h"
 #include "orchestrator/sweep.h"
+#include "orchestrator/sweep_watch.h"
 #include "orchestrator/table.h"
 #include "orchestrator/views.h"
 
 namespace isosweep {
 namespace fs = std::filesystem;
 namespace {
-
-/// Writes data to stdout. A reader that has seen enough (`| head`) is no failure.
-void print(const std::string& text) {
-    const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-    if ((!written || std::fflush(stdout) != 0) && errno != EPIPE)
-        throw ResultsError("cannot write to stdout");
-}
 
 /// A table that `apply_view` made, for stdout or a file.
 std::string render(const Table& table, View view, Format format) {
@@ -69,17 +61,12 @@ std::string command_like(const std::vector<std::string>& arguments, const std::s
     return text;
 }
 
-/// The outcomes of a plan by status, in the order of the enum.
-std::vector<std::pair<Status, std::vector<const PlannedCell*>>> by_status(
-    const std::vector<PlannedCell>& plan, const Table& cells) {
-    std::vector<std::pair<Status, std::vector<const PlannedCell*>>> groups;
-    for (const auto& [status, name] : EnumNames<Status>::value) {
-        std::vector<const PlannedCell*> members;
-        for (std::size_t row = 0; row < plan.size(); ++row)
-            if (std::get<std::string>(cells.at(row, "status")) == name)
-                members.push_back(&plan[row]);
-        if (!members.empty()) groups.emplace_back(status, std::move(members));
-    }
+/// Cells by what became of them, in the order of the enum.
+std::map<Status, std::vector<const PlannedCell*>> by_status(const std::vector<PlannedCell>& rows,
+                                                            const Journal& journal) {
+    std::map<Status, std::vector<const PlannedCell*>> groups;
+    for (const PlannedCell& row : rows)
+        groups[shown_status(journal.history(row.key))].push_back(&row);
     return groups;
 }
 
@@ -126,7 +113,7 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
     std::vector<std::string> to_retry;
     bool to_resume = false;
     const std::vector<PlannedCell> rows = sweep.rows();
-    for (const auto& [status, members] : by_status(rows, cells)) {
+    for (const auto& [status, members] : by_status(rows, sweep.journal())) {
         const std::string name(to_name(status));
         counts += (counts.empty() ? "" : ", ") + std::to_string(members.size()) + " " + name;
         if (status == Status::ok) continue;
@@ -168,11 +155,12 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
     std::fputs(text.c_str(), stderr);
 }
 
-int exit_code_of(const std::vector<PlannedCell>& plan, const Table& cells, const Options& options) {
-    if (options.strict && !flagged_cells(plan, cells).empty()) return 1;
-    for (const auto& [status, members] : by_status(plan, cells)) {
+int exit_code_of(const Sweep& sweep, const Table& cells) {
+    const std::vector<PlannedCell> rows = sweep.rows();
+    if (sweep.options().strict && !flagged_cells(rows, cells).empty()) return 1;
+    for (const auto& [status, members] : by_status(rows, sweep.journal())) {
         const bool is_oom = status == Status::oom_gpu || status == Status::oom_host;
-        if (is_failed(status) || (options.fail_on_oom && is_oom)) return 1;
+        if (is_failed(status) || (sweep.options().fail_on_oom && is_oom)) return 1;
     }
     return 0;
 }
@@ -197,11 +185,12 @@ int run_sweep(const Command& command, const std::vector<std::string>& arguments)
     print_summary(sweep, cells, end, arguments);
     if (!end.broken.empty()) throw EnvironmentError(end.broken);
     if (end.signal != 0) {
+        sweep.let_go();
         // So that a shell sees a death by this signal and stops its loop, too.
         ::signal(end.signal, SIG_DFL);
         ::raise(end.signal);
     }
-    return exit_code_of(sweep.rows(), cells, command.options);
+    return exit_code_of(sweep, cells);
 }
 
 int print_plan(const Command& command) {
@@ -219,51 +208,11 @@ int print_plan(const Command& command) {
 }
 
 int print_status(const Command& command) {
-    const std::vector<PlannedCell> plan = make_plan(command.options.grid);
-    const fs::path folder = command.options.folder();
-    const fs::path file = folder / "journal.jsonl";
-    if (!fs::exists(file)) {
-        print(std::to_string(plan.size()) + " cells planned, none run yet (no " + file.string() +
-              ")\n");
-        return 0;
-    }
-    const Journal journal = Journal::read(file);
-    const bool is_running = OutputLock::is_held(folder / "lock");
-    EtaEstimator eta;
-    std::string running;
-    std::size_t done = 0;
-    std::size_t failed = 0;
-    std::size_t skipped = 0;
-    const std::vector<PlannedCell> rows = with_fallbacks(plan, journal);
-    for (const PlannedCell& planned : rows) {
-        const CellHistory& history = journal.history(planned.key);
-        if (history.is_done()) {
-            ++done;
-            if (is_failed(history.recorded->outcome.status)) ++failed;
-            eta.add_finished(planned.cell, static_cast<double>(history.recorded->elapsed_ms));
-        } else if (history.last && history.last->outcome.status == Status::skipped) {
-            ++skipped;
-        } else {
-            eta.add_left(planned.cell);
-        }
-        // An attempt that an earlier run left open is not one that runs now.
-        const WorkerRecord* const worker = journal.worker(history.token);
-        if (is_running && history.open && worker &&
-            process_start_time(static_cast<pid_t>(worker->pid)) == worker->start_time)
-            running += "running: " + describe(planned.cell) + "\n";
-    }
-    std::string text = std::to_string(done) + " of " + std::to_string(rows.size()) +
-                       " cells done, " + std::to_string(failed) + " failed, " +
-                       std::to_string(rows.size() - done - skipped) + " left";
-    if (skipped > 0) text += ", " + std::to_string(skipped) + " skipped";
-    if (const auto left = eta.left_ms(); left && done + skipped < rows.size())
-        text += ", about " + format_duration(*left) + " for one slot";
-    print(text + "\n" + running +
-          (is_running
-               ? ""
-               : "no run is going on" + std::string(done + skipped < rows.size()
-                                                        ? "; the same `isosweep run` goes on\n"
-                                                        : "\n")));
+    SweepWatch watch(command.options);
+    if (command.follow)
+        follow(watch, command.status_format);
+    else
+        print(printed_status(watch.look(), command.status_format));
     return 0;
 }
 

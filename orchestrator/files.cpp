@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <thread>
 
@@ -74,18 +75,23 @@ OutputLock::OutputLock(const fs::path& file)
                           (holder.empty() ? "its holder is unknown" : holder) +
                           "; wait for it, or choose another --output");
     }
-    std::array<char, 256> host{};
-    ::gethostname(host.data(), host.size() - 1);
-    const std::string holder = "pid " + std::to_string(::getpid()) + " on " + host.data() +
+    const std::string holder = "pid " + std::to_string(::getpid()) + " on " + host_name() +
                                " since " + format_utc(unix_now_ms()) + "\n";
     if (::ftruncate(fd_.get(), 0) != 0) fail("write", file);
     write_all(fd_, holder, file);
 }
 
-bool OutputLock::is_held(const fs::path& file) {
+OutputLock::~OutputLock() {
+    // Who looks from another machine sees the text alone.
+    [[maybe_unused]] const int ignored = ::ftruncate(fd_.get(), 0);
+}
+
+LockState OutputLock::look(const fs::path& file) {
     const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd) return false;
-    return ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (!fd) return {};
+    // The text first: whoever takes the lock in between is then seen to hold it.
+    std::string holder(trim(read_descriptor(fd.get(), file)));
+    return {::flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK, std::move(holder)};
 }
 
 FileDescriptor open_for_append(const fs::path& file) {
@@ -165,6 +171,30 @@ std::string read_file(const fs::path& file) {
     const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) fail("read", file);
     return read_descriptor(fd.get(), file);
+}
+
+std::optional<FileTail> read_file_behind(const fs::path& file, std::uint64_t offset) {
+    const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd && errno == ENOENT) return std::nullopt;
+    struct stat facts{};
+    if (!fd || ::fstat(fd.get(), &facts) != 0 ||
+        ::lseek(fd.get(), static_cast<off_t>(offset), SEEK_SET) < 0)
+        fail("read", file);
+    return FileTail{read_descriptor(fd.get(), file), static_cast<std::uint64_t>(facts.st_size),
+                    facts.st_ino};
+}
+
+std::string host_name() {
+    std::array<char, 256> name{};
+    ::gethostname(name.data(), name.size() - 1);
+    return name.data();
+}
+
+bool print(std::string_view text) {
+    const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+    if (written && std::fflush(stdout) == 0) return true;
+    if (errno != EPIPE) throw ResultsError("cannot write to stdout");
+    return false;
 }
 
 void reserve_standard_descriptors() {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,6 +26,17 @@ class FileDescriptor {
     int fd_ = -1;
 };
 
+/// What can be seen of a lock.
+struct LockState {
+    /// Whether the kernel of this machine knows that some process holds it. It does not know of
+    /// other machines on every shared folder.
+    bool is_held = false;
+    /// Who took it last and did not let go by itself: "pid 4078 on vm since 2026-11-22T21:53:23Z".
+    std::string holder;
+
+    bool operator==(const LockState&) const = default;
+};
+
 /// A lock on an output, held until the object goes. The kernel frees it when the process ends,
 /// however it ends; the file stays.
 class OutputLock {
@@ -33,8 +45,11 @@ class OutputLock {
     /// \throws LockedError naming the holder's pid, host and start; ResultsError
     explicit OutputLock(const std::filesystem::path& file);
 
-    /// Whether some process holds the lock now.
-    static bool is_held(const std::filesystem::path& file);
+    /// Lets go, and no longer says who holds it.
+    ~OutputLock();
+
+    /// What can be seen of a lock without touching it.
+    static LockState look(const std::filesystem::path& file);
 
   private:
     FileDescriptor fd_;
@@ -73,6 +88,24 @@ void write_atomically(const std::filesystem::path& file, std::string_view conten
 
 /// The whole of a file. \throws ResultsError
 std::string read_file(const std::filesystem::path& file);
+
+/// What a file holds behind its first bytes.
+struct FileTail {
+    std::string content;
+    std::uint64_t size = 0;   ///< of the whole file
+    std::uint64_t inode = 0;  ///< tells it from another one of the same name
+};
+
+/// Reads a file but its first `offset` bytes. \returns nullopt where there is no such file
+/// \throws ResultsError
+std::optional<FileTail> read_file_behind(const std::filesystem::path& file, std::uint64_t offset);
+
+/// The name of this machine.
+std::string host_name();
+
+/// Writes to stdout. \returns false where nobody reads it any more, which is no failure (`| head`)
+/// \throws ResultsError
+bool print(std::string_view text);
 
 /// Opens /dev/null on descriptors 0 to 2 where they are closed, so that no pipe of ours lands
 /// there.

@@ -46,7 +46,8 @@ Usage:
   isosweep retry CONFIG --status LIST         run again the cells with one of these outcomes; with
                  [--fallback RULE]            --fallback, smaller ones for those out of memory
   isosweep plan CONFIG [--key value ...]      run nothing: list the cells and their keys
-  isosweep status CONFIG                      done, running, failed and left
+  isosweep status CONFIG [--follow] [--json]  done, running, failed and left, also of a sweep that
+                                              runs in another terminal or on another machine
   isosweep report CONFIG_OR_CSV [--view V] [--format F] [--output FILE]
                                               the table: view cells, warmup, phases, memory,
                                               scaling, checks or failures; format text,
@@ -95,9 +96,14 @@ std::string help_of(Verb verb) {
             break;
         case Verb::status:
             sweep(
-                "Usage: isosweep status CONFIG [--key value ...]\n\n"
-                "Says how far a sweep is, also while it runs elsewhere. The flags are those of "
-                "`run`:\ngive the same ones.\n");
+                "Usage: isosweep status CONFIG [--follow] [--json] [--key value ...]\n\n"
+                "Says how far a sweep is, also while it runs in another terminal or, in a shared "
+                "folder, on another\nmachine. The exit code is 0. The other flags are those of "
+                "`run`: give the same ones.\n\n"
+                "  --follow  again and again until the sweep has ended: drawn anew on a terminal, "
+                "elsewhere\n            a line per change\n"
+                "  --json    one JSON object (docs/BENCHMARKING.md); with --follow one a line per "
+                "change\n");
             break;
         case Verb::report:
             text << "Usage: isosweep report CONFIG_OR_CSV [--view VIEW] [--format FORMAT] "

@@ -48,6 +48,30 @@ void put_setting(json::object& record, const Setting& setting) {
 
 }  // namespace
 
+Status shown_status(const CellHistory& history) {
+    if (history.recorded) return history.recorded->outcome.status;
+    if (history.open && !history.open_here) return Status::interrupted;
+    return history.last ? history.last->outcome.status : Status::not_run;
+}
+
+Outcome shown_outcome(const CellHistory& history) {
+    if (history.recorded) return history.recorded->outcome;
+    if (history.open && !history.open_here) {
+        Outcome outcome;
+        outcome.status = Status::interrupted;
+        outcome.message = "the sweep ended before this attempt did";
+        return outcome;
+    }
+    return history.last ? history.last->outcome : Outcome{};
+}
+
+fs::path journal_file(const fs::path& named) {
+    fs::path file = named;
+    if (file.extension() == ".csv") file.replace_extension();
+    if (fs::is_directory(file)) file /= "journal.jsonl";
+    return file;
+}
+
 Journal Journal::open(const fs::path& file) {
     Journal journal;
     journal.file_ = file;
@@ -77,26 +101,49 @@ Journal Journal::read(const fs::path& file) {
     return journal;
 }
 
-void Journal::load(std::string_view content) {
-    std::size_t number = 0;
-    while (!content.empty()) {
-        ++number;
-        const auto newline = content.find('\n');
+Journal Journal::watch(const fs::path& file) {
+    Journal journal;
+    journal.file_ = file;
+    return journal;
+}
+
+bool Journal::read_further() {
+    const auto tail = read_file_behind(file_, size_);
+    const bool is_another = tail ? tail->inode != inode_ || tail->size < size_ : true;
+    if (is_another && size_ > 0) {
+        *this = watch(file_);
+        read_further();
+        return true;
+    }
+    if (!tail) return false;
+    inode_ = tail->inode;
+    const std::size_t whole = tail->content.rfind('\n') + 1;
+    load(std::string_view(tail->content).substr(0, whole));
+    size_ += whole;
+    return whole > 0;
+}
+
+void Journal::load(std::string_view lines) {
+    while (!lines.empty()) {
+        ++lines_;
+        const auto newline = lines.find('\n');
         try {
-            apply(json::parse(content.substr(0, newline)).as_object());
+            apply(json::parse(lines.substr(0, newline)).as_object());
         } catch (const Failure&) {
             throw;
         } catch (const std::exception& problem) {
-            throw ResultsError(file_.string() + ":" + std::to_string(number) +
+            throw ResultsError(file_.string() + ":" + std::to_string(lines_) +
                                ": not a record of a journal (" + problem.what() +
                                "); restore the file, or start over with --fresh");
         }
-        content.remove_prefix(newline + 1);
+        lines.remove_prefix(newline + 1);
     }
 }
 
 void Journal::apply(const json::object& record) {
     const std::string kind = text_member(record, "record");
+    if (const auto time = parse_utc(text_member(record, kind == "header" ? "created" : "time")))
+        last_record_ms_ = time;
     if (kind == "header") {
         if (const auto found = record.at("schema").as_int64(); found != schema)
             throw UsageError(file_.string() + ": the journal has schema " + std::to_string(found) +
@@ -119,8 +166,8 @@ void Journal::apply(const json::object& record) {
         worker.slot = static_cast<int>(record.at("slot").as_int64());
         worker.gpu_uuid = text_member(record, "gpu");
         worker.boot = text_member(record, "boot");
-        tokens_[worker.pid] = worker.token;
         worker.group = text_member(record, "group");
+        tokens_[worker.pid] = worker.token;
         workers_[worker.token] = worker;
     } else if (kind == "probe") {
         // A precision that we do not know comes from a later version.
@@ -143,6 +190,7 @@ void Journal::apply(const json::object& record) {
         CellHistory& cell = cells_[std::string(record.at("key").as_string())];
         cell.starts = static_cast<int>(record.at("attempt").as_int64());
         cell.open = true;
+        cell.started_ms = parse_utc(text_member(record, "time")).value_or(0);
         cell.token = text_member(record, "token");
         const json::value* const asked = record.if_contains("cell");
         cell.cell = asked && asked->is_object() ? asked->get_object() : json::object();

@@ -56,6 +56,7 @@ struct CellHistory {
     int failures = 0;   ///< of these, those that did not end well
     bool open = false;  ///< an attempt has begun and not ended
     bool open_here = false;           ///< it was begun by this process, so it is running
+    std::int64_t started_ms = 0;      ///< when the last one began; milliseconds since 1970, UTC
     std::string token;                ///< of the worker of the last attempt begun
     std::optional<Attempt> recorded;  ///< the last one that was recorded with a final outcome
     std::optional<Attempt> last;      ///< the last one that ended
@@ -99,6 +100,14 @@ struct ProbeRecord {
     boost::json::array samples_ms;
 };
 
+/// The outcome that a cell's row shows: the recorded one, else what became of the last attempt.
+Outcome shown_outcome(const CellHistory& history);
+/// Its status alone.
+Status shown_status(const CellHistory& history);
+
+/// The journal that a person names by itself, its folder, or the CSV that it belongs to.
+std::filesystem::path journal_file(const std::filesystem::path& named);
+
 /// The truth about a sweep: one JSON object a line, only ever appended (docs/ARCHITECTURE.md).
 ///
 /// Each record is one write. An end counts once it is synced: append, `sync`, then tell others.
@@ -110,6 +119,17 @@ class Journal {
 
     /// Reads without touching: for reports while a sweep runs. \throws ResultsError
     static Journal read(const std::filesystem::path& file);
+
+    /// Watches a file that a sweep writes, or will write: whatever is there comes with
+    /// `read_further`.
+    static Journal watch(const std::filesystem::path& file);
+
+    /// Reads what was added meanwhile; all of it anew where another file has come in its place.
+    /// \returns whether there was something \throws ResultsError
+    bool read_further();
+
+    /// Adds lines as another journal has them, each whole; nothing is written. \throws ResultsError
+    void load(std::string_view lines);
 
     /// The latest setting as far as it is known. \returns nullptr in a new journal
     const Setting* setting() const { return settings_.empty() ? nullptr : &settings_.back(); }
@@ -134,6 +154,8 @@ class Journal {
     const std::vector<std::string>& fallback_rules() const { return fallback_rules_; }
     /// Keys of all cells with at least one record.
     const std::unordered_map<std::string, CellHistory>& cells() const { return cells_; }
+    /// When the last record was written; milliseconds since 1970 by its writer's clock, UTC.
+    std::optional<std::int64_t> last_record_ms() const { return last_record_ms_; }
 
     void write_header(const Setting& setting);
     /// From here on the sweep is measured with something else.
@@ -163,13 +185,15 @@ class Journal {
 
   private:
     Journal() = default;
-    void load(std::string_view content);
     void append(const boost::json::object& record);
     void apply(const boost::json::object& record);
 
     std::filesystem::path file_;
     FileDescriptor fd_;
-    std::uint64_t size_ = 0;  ///< of the file, a torn last line left out
+    std::uint64_t size_ = 0;   ///< of the file, a torn last line left out
+    std::uint64_t inode_ = 0;  ///< of the file that is watched
+    std::size_t lines_ = 0;    ///< read so far
+    std::optional<std::int64_t> last_record_ms_;
     std::string unsaved_ends_;
     std::vector<Setting> settings_;  ///< the one it was begun with, then others
     std::vector<std::string> fallback_rules_;

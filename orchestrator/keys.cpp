@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "orchestrator/config_reader.h"
 #include "orchestrator/fallback.h"
@@ -35,9 +36,11 @@ RetryRule parse_retry(const std::string& text) {
     return rule;
 }
 
-/// A view that the CSV of a sweep can have; of the others a row is no cell, or not each cell a row.
+/// Views that the CSV of a sweep can have; of the others a row is no cell, or not each cell a row.
+std::vector<std::string> csv_views() { return {"cells", "warmup", "phases"}; }
+
 View parse_csv_view(const std::string& text) {
-    const std::vector<std::string> names = {"cells", "warmup", "phases"};
+    const std::vector<std::string> names = csv_views();
     if (std::find(names.begin(), names.end(), text) == names.end()) throw_unknown_name(text, names);
     return *from_name<View>(text);
 }
@@ -81,14 +84,19 @@ const std::vector<SingleKey>& single_keys() {
              parse_field(v, Field{"gpu_memory_limit", FieldKind::setting, 0, ""},
                          o.grid.gpu_memory_limit);
          }},
-        {"passes", "memory", "beside the measured steps: memory, pipelined, energy, or none", false,
+        {"passes",
+         "memory",
+         "beside the measured steps: memory, pipelined, energy, or none",
+         false,
          [](Options& o, const std::string& v) {
              parse_field(v, Field{"passes", FieldKind::setting, 0, ""}, o.grid.passes);
-         }},
+         },
+         {"memory", "pipelined", "energy", "none"}},
         {"replicates", "1", "plan every cell so many times, each its own process and row", false,
          [](Options& o, const std::string& v) { o.grid.replicates = parse_integer(v, 1); }},
         {"isolation", "process", "process: a fresh worker per cell; shared: one worker for all",
-         false, [](Options& o, const std::string& v) { set_name(o.isolation, v); }},
+         false, [](Options& o, const std::string& v) { set_name(o.isolation, v); },
+         names_of<Isolation>()},
         {"output", "results/CONFIG.csv", "the CSV; journal and logs lie in a folder beside it",
          false,
          [](Options& o, const std::string& v) {
@@ -96,7 +104,7 @@ const std::vector<SingleKey>& single_keys() {
              o.output = v;
          }},
         {"view", "cells", "layout of the CSV: cells, warmup, phases", false,
-         [](Options& o, const std::string& v) { o.view = parse_csv_view(v); }},
+         [](Options& o, const std::string& v) { o.view = parse_csv_view(v); }, csv_views()},
         {"gpus", "all", "GPUs to use, by index or UUID: one worker each", false,
          [](Options& o, const std::string& v) {
              o.gpus = v == "all" ? std::vector<std::string>() : split_list(v);
@@ -147,11 +155,15 @@ const std::vector<SingleKey>& single_keys() {
          }},
         {"fail-fast", "off", "stop at the first cell that fails", true,
          [](Options& o, const std::string& v) { o.fail_fast = parse_switch(v); }},
-        {"fail-on", "none", "oom: running out of memory counts as a failure", false,
+        {"fail-on",
+         "none",
+         "oom: running out of memory counts as a failure",
+         false,
          [](Options& o, const std::string& v) {
              if (v != "oom" && v != "none") throw BadValue("expected oom or none");
              o.fail_on_oom = v == "oom";
-         }},
+         },
+         {"oom", "none"}},
         {"strict", "off", "a cell that is ok but carries flags counts as failed", true,
          [](Options& o, const std::string& v) { o.strict = parse_switch(v); }},
         {"launcher", "none", "a command put in front of the worker, as in 'numactl --localalloc'",
@@ -177,6 +189,25 @@ const SingleKey* find_single_key(const std::string& name) {
     for (const SingleKey& key : single_keys())
         if (key.name == name) return &key;
     return nullptr;
+}
+
+const std::vector<OwnFlag>& own_flags(Verb verb) {
+    static const std::map<Verb, std::vector<OwnFlag>> table = {
+        {Verb::retry, {{"status", "outcomes to run again", false, names_of<Status>()}}},
+        {Verb::status,
+         {{"follow", "print it again whenever it changes, until the sweep ends", true},
+          {"json", "as one JSON object", true}}},
+        {Verb::report,
+         {{"view", "which table", false, names_of<View>()},
+          {"format", "how it is printed", false, names_of<Format>()},
+          {"output", "the file to write, instead of stdout"}}}};
+    static const std::vector<OwnFlag> none;
+    const auto found = table.find(verb);
+    return found == table.end() ? none : found->second;
+}
+
+bool takes_keys(Verb verb) {
+    return verb == Verb::run || verb == Verb::plan || verb == Verb::retry || verb == Verb::status;
 }
 
 bool is_custom_axis(std::string_view key) { return key.starts_with("axis.") && key.size() > 5; }

@@ -18,7 +18,22 @@ struct SingleKey {
     std::string help;
     bool is_switch;
     std::function<void(Options&, const std::string&)> set;  ///< \throws BadValue
+    std::vector<std::string> values = {};  ///< where these are all, or all usual ones
 };
+
+/// A flag that is no key and belongs to one command.
+struct OwnFlag {
+    std::string name;
+    std::string help;
+    bool is_switch = false;
+    std::vector<std::string> values = {};  ///< where these are all
+};
+
+/// The flags that a command has beside the keys, or instead of them.
+const std::vector<OwnFlag>& own_flags(Verb verb);
+
+/// Whether every key is a flag of a command.
+bool takes_keys(Verb verb);
 
 /// All keys that are no axes, in the order of the help.
 const std::vector<SingleKey>& single_keys();

@@ -227,16 +227,39 @@ std::vector<Status> parse_statuses(const Flag& flag) {
     return statuses;
 }
 
+[[noreturn]] void refuse_unknown_flag(Verb verb, const std::string& key) {
+    std::vector<std::string> known;
+    for (const OwnFlag& flag : own_flags(verb)) known.push_back(flag.name);
+    throw UsageError("unknown flag '--" + key + "' of " + std::string(to_name(verb)) +
+                     did_you_mean(key, known));
+}
+
+/// The enumerator that a flag's one value names.
+template <class E>
+E named_value(const Flag& flag) {
+    E named{};
+    const std::string value = single_word(flag, false);
+    try {
+        set_name(named, value);
+    } catch (const BadValue& problem) {
+        refuse({"--" + flag.key}, flag.key, value, problem.what());
+    }
+    return named;
+}
+
+/// Takes a flag that stands alone. \returns whether it was given
+bool take_switch(std::vector<Flag>& flags, const std::string& key) {
+    const Flag flag = take_flag(flags, key);
+    if (!flag.words.empty())
+        throw UsageError("--" + key + ": takes no value, got " + join(flag.words, " "));
+    return !flag.key.empty();
+}
+
 void read_report(Command& command, std::vector<Flag> flags) {
     const auto take_name = [&]<class E>(const std::string& key, E& target) {
         const Flag flag = take_flag(flags, key);
         if (flag.key.empty()) return false;
-        const std::string value = single_word(flag, false);
-        try {
-            set_name(target, value);
-        } catch (const BadValue& problem) {
-            refuse({"--" + key}, key, value, problem.what());
-        }
+        target = named_value<E>(flag);
         return true;
     };
     View view{};
@@ -244,11 +267,7 @@ void read_report(Command& command, std::vector<Flag> flags) {
     take_name("format", command.format);
     if (const Flag flag = take_flag(flags, "output"); !flag.key.empty())
         command.report = single_word(flag, false);
-    if (!flags.empty()) {
-        const std::vector<std::string> known = {"view", "format", "output"};
-        throw UsageError("unknown flag '--" + flags[0].key + "' of report" +
-                         did_you_mean(flags[0].key, known));
-    }
+    if (!flags.empty()) refuse_unknown_flag(Verb::report, flags[0].key);
     const fs::path target = command.report;
     if (target.extension() == ".csv" && command.format != Format::csv)
         throw UsageError("--output = '" + target.string() +
@@ -301,6 +320,10 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
     if (*verb == Verb::report) {
         read_report(command, std::move(flags));
         return command;
+    }
+    if (*verb == Verb::status) {
+        command.follow = take_switch(flags, "follow");
+        if (take_switch(flags, "json")) command.status_format = StatusFormat::json;
     }
     if (*verb == Verb::retry) command.statuses = parse_statuses(take_flag(flags, "status"));
     command.options.config = arguments[1];

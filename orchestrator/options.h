@@ -100,6 +100,8 @@ struct Options {
     std::filesystem::path folder() const;
 };
 
+enum class StatusFormat { text, json };
+
 enum class Verb { run, retry, plan, status, report };
 template <>
 struct EnumNames<Verb> {
@@ -121,6 +123,9 @@ struct Command {
     Format format = Format::text;   ///< report --format
     std::filesystem::path report;   ///< report --output; empty: stdout
     std::string print;              ///< text to print instead of doing anything: --help, --version
+
+    bool follow = false;                              ///< status --follow
+    StatusFormat status_format = StatusFormat::text;  ///< status --json
 };
 
 /// Understands a command line (without the program's name) and the config that it names.

@@ -72,9 +72,7 @@ const Witness* Witnesses::find(const Cell& cell) const {
 }
 
 Journal read_witness_journal(const fs::path& path, const std::string& gpu) {
-    fs::path file = path;
-    if (path.extension() == ".csv") file.replace_extension();
-    if (fs::is_directory(file)) file /= "journal.jsonl";
+    const fs::path file = journal_file(path);
     if (!fs::is_regular_file(file))
         throw UsageError("learn-from = '" + path.string() +
                          "': expected the journal of an earlier run, as in "

@@ -188,10 +188,14 @@ bool wants_colour(int descriptor) {
     return ::isatty(descriptor) != 0 && (no_colour == nullptr || no_colour[0] == '\0');
 }
 
-std::unique_ptr<StatusDisplay> make_status_display() {
+bool is_live_terminal(int descriptor) {
     const char* const term = std::getenv("TERM");
-    const bool live = ::isatty(STDERR_FILENO) != 0 && term && std::string_view(term) != "dumb";
-    if (live) return std::make_unique<TerminalDisplay>(wants_colour(STDERR_FILENO));
+    return ::isatty(descriptor) != 0 && term && std::string_view(term) != "dumb";
+}
+
+std::unique_ptr<StatusDisplay> make_status_display() {
+    if (is_live_terminal(STDERR_FILENO))
+        return std::make_unique<TerminalDisplay>(wants_colour(STDERR_FILENO));
     return std::make_unique<PlainDisplay>();
 }
 

@@ -34,6 +34,9 @@ class StatusDisplay {
 /// One live line on a terminal, with colours unless NO_COLOR is set; elsewhere one line per cell.
 std::unique_ptr<StatusDisplay> make_status_display();
 
+/// Whether this descriptor is a terminal on which lines can be drawn anew.
+bool is_live_terminal(int descriptor);
+
 /// Whether colours are wanted on this descriptor: a terminal, and no NO_COLOR in the environment.
 bool wants_colour(int descriptor);
 

@@ -212,6 +212,8 @@ DeviceChoice Sweep::go_on_with(Setting now) {
     return {from_name<Device>(then.device).value_or(Device::cpu), then.device_warning};
 }
 
+void Sweep::let_go() { lock_.reset(); }
+
 std::vector<PlannedCell> Sweep::cells_missing() const {
     std::vector<PlannedCell> cells;
     for (const PlannedCell& planned : plan_)
@@ -220,14 +222,11 @@ std::vector<PlannedCell> Sweep::cells_missing() const {
 }
 
 std::vector<PlannedCell> Sweep::cells_with(const std::vector<Status>& statuses) const {
-    const std::vector<PlannedCell> rows = this->rows();
-    const Table cells = make_cells_table(rows, *journal_);
-    std::vector<PlannedCell> chosen;
-    for (std::size_t row = 0; row < rows.size(); ++row) {
-        const auto status = from_name<Status>(std::get<std::string>(cells.at(row, "status")));
-        if (status && std::find(statuses.begin(), statuses.end(), *status) != statuses.end())
-            chosen.push_back(rows[row]);
-    }
+    std::vector<PlannedCell> chosen = rows();
+    std::erase_if(chosen, [&](const PlannedCell& row) {
+        const Status status = shown_status(journal_->history(row.key));
+        return std::find(statuses.begin(), statuses.end(), status) == statuses.end();
+    });
     return chosen;
 }
 

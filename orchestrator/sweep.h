@@ -33,6 +33,9 @@ class Sweep {
     /// CSV up to date. \throws Failure
     SweepEnd run(const std::vector<PlannedCell>& cells);
 
+    /// Gives the output free before the object goes.
+    void let_go();
+
   private:
     /// Checks that the journal's setting is `now`, or that another is allowed, and notes it there.
     /// \returns what `device` means in this sweep

@@ -29,10 +29,10 @@ TEST_CASE("a file is replaced whole, and a place that cannot be written is named
 
 TEST_CASE("a lock keeps others out, names its holder, and goes with its process") {
     const TempFolder folder;
-    CHECK_FALSE(OutputLock::is_held(folder / "lock"));
+    CHECK_FALSE(OutputLock::look(folder / "lock").is_held);
     {
         const OutputLock lock(folder / "lock");
-        CHECK(OutputLock::is_held(folder / "lock"));
+        CHECK(OutputLock::look(folder / "lock").is_held);
         try {
             const OutputLock second(folder / "lock");
             FAIL("two locks");
@@ -42,14 +42,14 @@ TEST_CASE("a lock keeps others out, names its holder, and goes with its process"
             CHECK(text.find("another run holds " + folder.path().string()) == 0);
         }
     }
-    CHECK_FALSE(OutputLock::is_held(folder / "lock"));
+    CHECK_FALSE(OutputLock::look(folder / "lock").is_held);
     if (const pid_t child = ::fork(); child == 0) {
         const OutputLock lock(folder / "lock");
         ::_exit(0);  // no destructor runs, as after a SIGKILL
     } else {
         ::waitpid(child, nullptr, 0);
     }
-    CHECK_FALSE(OutputLock::is_held(folder / "lock"));
+    CHECK_FALSE(OutputLock::look(folder / "lock").is_held);
     const OutputLock again(folder / "lock");
 }
 

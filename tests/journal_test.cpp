@@ -159,3 +159,49 @@ TEST_CASE("records of a kind from a later version are kept, not refused") {
     write_file(folder / "k", file_contents(folder / "j") + "{\"record\":\"weather\",\"x\":1}\n");
     CHECK(Journal::open(folder / "k").history("k1").is_done());
 }
+
+TEST_CASE("what is added to a journal is read without what was there before") {
+    const TempFolder folder;
+    Journal watched = Journal::watch(folder / "j");
+    CHECK_FALSE(watched.read_further());
+    CHECK_FALSE(watched.last_record_ms());
+    write_sample(folder / "whole");
+    const std::string text = file_contents(folder / "whole");
+    std::size_t lines = 0;
+    for (std::size_t length = 1; length <= text.size(); ++length) {
+        CAPTURE(length);
+        write_file(folder / "j", text.substr(0, length));
+        const bool is_line = text[length - 1] == '\n';
+        CHECK(watched.read_further() == is_line);
+        if (is_line) ++lines;
+    }
+    CHECK(watched.history("k1").attempts == 2);
+    CHECK(watched.history("k2").open);
+    CHECK(watched.last_record_ms() == Journal::read(folder / "whole").last_record_ms());
+    CHECK_FALSE(watched.read_further());
+    write_file(folder / "j", text + "scribble\n");
+    try {
+        watched.read_further();
+        FAIL("read");
+    } catch (const ResultsError& error) {
+        CHECK(std::string(error.what()).find(":" + std::to_string(lines + 1) + ": not a record") !=
+              std::string::npos);
+    }
+}
+
+TEST_CASE("where another journal comes in the place of one that is watched, it alone counts") {
+    const TempFolder folder;
+    write_sample(folder / "j");
+    Journal watched = Journal::watch(folder / "j");
+    CHECK(watched.read_further());
+    std::filesystem::rename(folder / "j", folder / "old");
+    CHECK(watched.read_further());
+    CHECK(watched.cells().empty());
+    CHECK_FALSE(watched.read_further());
+    Journal other = Journal::open(folder / "j");
+    other.write_header(setting());
+    other.write_start("k9", 1, "n", "t", {});
+    CHECK(watched.read_further());
+    CHECK(watched.cells().size() == 1);
+    CHECK(watched.history("k9").open);
+}
