@@ -14,6 +14,7 @@
 #include "orchestrator/fallback.h"
 #include "orchestrator/files.h"
 #include "orchestrator/journal.h"
+#include "orchestrator/merge.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/sweep.h"
 #include "orchestrator/sweep_watch.h"
@@ -213,6 +214,32 @@ int print_status(const Command& command) {
         follow(watch, command.status_format);
     else
         print(printed_status(watch.look(), command.status_format));
+    return 0;
+}
+
+int merge(const Command& command) {
+    const MergeOptions& options = command.merge;
+    const MergedJournal merged = merge_sweeps(options);
+    const Journal journal = Journal::read(journal_file(options.output));
+    std::string text;
+    for (std::size_t i = 0; i < options.sources.size(); ++i)
+        text +=
+            "from " + options.sources[i].string() + ": " + counted(merged.cells[i], "cell") + "\n";
+    if (merged.shared > 0)
+        text += counted(merged.shared, "cell") + " of several journals, each taken from one\n";
+    std::vector<std::string> counts;
+    for (const auto& [status, members] : by_status(merged.rows, journal))
+        counts.push_back(std::to_string(members.size()) + " " + std::string(to_name(status)));
+    text += counted(merged.rows.size(), "cell") + (counts.empty() ? "" : ": ") +
+            join(counts, ", ") + "\n";
+    if (merged.without_row > 0)
+        text += counted(merged.without_row, "cell") +
+                " that never began, in the journal alone: `isosweep run` plans them\n";
+    text +=
+        "logs and scripts stay where they are, beside the journals that were merged\n"
+        "go on with: isosweep run CONFIG --output " +
+        shell_quoted(options.output.string()) + "\nwritten: " + options.output.string() + "\n";
+    std::fputs(text.c_str(), stderr);
     return 0;
 }
 

@@ -14,6 +14,7 @@ namespace isosweep {
 int run_sweep(const Command& command, const std::vector<std::string>& arguments);
 int print_plan(const Command& command);
 int print_status(const Command& command);
+int merge(const Command& command);
 int print_report(const Command& command);
 
 }  // namespace isosweep

@@ -52,6 +52,7 @@ Usage:
                                               the table: view cells, warmup, phases, memory,
                                               scaling, checks or failures; format text,
                                               markdown, latex, typst or csv
+  isosweep merge A B ... -o C.csv             join sweeps of several machines into one
   isosweep COMMAND --help                     every flag of a command
   isosweep --version
 
@@ -120,6 +121,23 @@ std::string help_of(Verb verb) {
                     "  failures  the cells that are not ok by cause, and how to run them again\n\n"
                     "Formats: text, markdown, latex (a table with booktabs), typst, csv (all "
                     "columns, exact).\n";
+            break;
+        case Verb::merge:
+            text << "Usage: isosweep merge A B ... --output C.csv [--prefer ok|first|last|newest]\n"
+                    "                      [--allow-mixed]\n\n"
+                    "Joins the journals of sweeps, each named by its CSV, its folder or its "
+                    "journal.jsonl, into a new\none, and writes its CSV. What was measured once is "
+                    "taken once. `isosweep run CONFIG --output\nC.csv` then runs what is "
+                    "missing.\n\n"
+                    "  --output C.csv  the CSV to write, also as -o; there must be no such sweep "
+                    "yet\n"
+                    "  --prefer WHICH  of a cell with two outcomes take the one that is ok (of two "
+                    "alike the first),\n"
+                    "                  the first or the last one named, or the newest; without it "
+                    "they are listed and\n"
+                    "                  nothing is written (exit code 2)\n"
+                    "  --allow-mixed   join what was measured with another build, GPU or driver; "
+                    "the rows say which\n";
             break;
     }
     return text.str();

@@ -167,7 +167,8 @@ void Journal::apply(const json::object& record) {
         worker.gpu_uuid = text_member(record, "gpu");
         worker.boot = text_member(record, "boot");
         worker.group = text_member(record, "group");
-        tokens_[worker.pid] = worker.token;
+        worker.origin = text_member(record, "origin");
+        if (worker.origin.empty()) tokens_[worker.pid] = worker.token;
         workers_[worker.token] = worker;
     } else if (kind == "probe") {
         // A precision that we do not know comes from a later version.
@@ -246,7 +247,8 @@ std::string place_of(const std::string& gpu_uuid, std::size_t slot) {
 }
 
 std::string place_of(const WorkerRecord& worker) {
-    return place_of(worker.gpu_uuid, static_cast<std::size_t>(worker.slot));
+    const std::string place = place_of(worker.gpu_uuid, static_cast<std::size_t>(worker.slot));
+    return worker.origin.empty() ? place : worker.origin + " " + place;
 }
 
 const CellHistory& Journal::history(const std::string& key) const {

@@ -79,9 +79,13 @@ struct WorkerRecord {
     std::string gpu_uuid;
     std::string boot = {};   ///< of the machine, since when its pids and start times count
     std::string group = {};  ///< folder of its own control group; empty where it had none
+    /// The sweep that it worked for, where the record was taken from another one's journal
+    /// (`merge`): it is not ours to end.
+    std::string origin = {};
 };
 
-/// The name of the slot that a worker was in: its GPU, or its number where it has none.
+/// The name of the slot that a worker was in: its GPU, or its number where it has none; with its
+/// origin.
 std::string place_of(const std::string& gpu_uuid, std::size_t slot);
 std::string place_of(const WorkerRecord& worker);
 
@@ -133,6 +137,8 @@ class Journal {
 
     /// The latest setting as far as it is known. \returns nullptr in a new journal
     const Setting* setting() const { return settings_.empty() ? nullptr : &settings_.back(); }
+    /// All settings in their order.
+    const std::vector<Setting>& settings() const { return settings_; }
     /// What an attempt of this journal was measured with.
     const Setting& setting_of(const Attempt& attempt) const {
         return settings_.at(attempt.setting);

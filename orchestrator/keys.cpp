@@ -200,7 +200,11 @@ const std::vector<OwnFlag>& own_flags(Verb verb) {
         {Verb::report,
          {{"view", "which table", false, names_of<View>()},
           {"format", "how it is printed", false, names_of<Format>()},
-          {"output", "the file to write, instead of stdout"}}}};
+          {"output", "the file to write, instead of stdout"}}},
+        {Verb::merge,
+         {{"output", "the CSV to write"},
+          {"prefer", "which of two outcomes to take", false, names_of<Prefer>()},
+          {"allow-mixed", "join what was measured with another build, GPU or driver", true}}}};
     static const std::vector<OwnFlag> none;
     const auto found = table.find(verb);
     return found == table.end() ? none : found->second;

@@ -38,7 +38,8 @@ std::string token_of(const fs::path& process) {
 }
 
 bool is_leftover(pid_t pid, const fs::path& process, const Journal& journal) {
-    if (journal.worker(token_of(process))) return true;
+    if (const WorkerRecord* const worker = journal.worker(token_of(process)))
+        return worker->origin.empty();
     const WorkerRecord* const worker = journal.worker_with(pid);
     return worker && !worker->boot.empty() && worker->boot == boot_id() &&
            worker->start_time != 0 && worker->start_time == process_start_time(pid);

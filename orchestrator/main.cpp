@@ -30,6 +30,8 @@ int run_command(const std::vector<std::string>& arguments) {
             return print_status(command);
         case Verb::report:
             return print_report(command);
+        case Verb::merge:
+            return merge(command);
     }
     return 2;
 }

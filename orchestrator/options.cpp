@@ -255,6 +255,41 @@ bool take_switch(std::vector<Flag>& flags, const std::string& key) {
     return !flag.key.empty();
 }
 
+/// Sources and flags may stand in any order: behind a flag's own value words are sources again.
+void read_merge(Command& command, std::vector<std::string> arguments) {
+    MergeOptions& merge = command.merge;
+    const auto first_flag =
+        std::find_if(arguments.begin(), arguments.end(),
+                     [](const std::string& word) { return word.starts_with('-'); });
+    merge.sources.assign(arguments.begin(), first_flag);
+    arguments.erase(arguments.begin(), first_flag);
+    std::replace(arguments.begin(), arguments.end(), std::string("-o"), std::string("--output"));
+    for (Flag& flag : split_flags(arguments)) {
+        const bool is_switch = flag.key == "allow-mixed";
+        const std::size_t own = std::min<std::size_t>(flag.words.size(), is_switch ? 0 : 1);
+        const auto others = flag.words.begin() + static_cast<std::ptrdiff_t>(own);
+        merge.sources.insert(merge.sources.end(), others, flag.words.end());
+        flag.words.erase(others, flag.words.end());
+        if (flag.key == "output")
+            merge.output = single_word(flag, false);
+        else if (flag.key == "prefer")
+            merge.prefer = named_value<Prefer>(flag);
+        else if (is_switch)
+            merge.allow_mixed = true;
+        else
+            refuse_unknown_flag(Verb::merge, flag.key);
+    }
+    if (merge.sources.empty())
+        throw UsageError(
+            "merge needs the sweeps to join, as in: isosweep merge results/a.csv results/b.csv "
+            "-o results/c.csv");
+    if (merge.output.extension() != ".csv")
+        throw UsageError(merge.output.empty()
+                             ? "merge needs the CSV to write, as in: -o results/c.csv"
+                             : "--output = '" + merge.output.string() +
+                                   "': expected a file NAME.csv");
+}
+
 void read_report(Command& command, std::vector<Flag> flags) {
     const auto take_name = [&]<class E>(const std::string& key, E& target) {
         const Flag flag = take_flag(flags, key);
@@ -310,6 +345,10 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
     if (std::any_of(arguments.begin(), arguments.end(),
                     [](const std::string& word) { return word == "--help" || word == "-h"; })) {
         command.print = help_of(*verb);
+        return command;
+    }
+    if (*verb == Verb::merge) {
+        read_merge(command, {arguments.begin() + 1, arguments.end()});
         return command;
     }
     if (arguments.size() < 2 || arguments[1].starts_with('-'))

@@ -100,16 +100,35 @@ struct Options {
     std::filesystem::path folder() const;
 };
 
+/// Which of two outcomes of one cell is taken.
+enum class Prefer { ok, first, last, newest };
+template <>
+struct EnumNames<Prefer> {
+    static constexpr std::pair<Prefer, std::string_view> value[] = {{Prefer::ok, "ok"},
+                                                                    {Prefer::first, "first"},
+                                                                    {Prefer::last, "last"},
+                                                                    {Prefer::newest, "newest"}};
+};
+
+/// What `merge` is asked for.
+struct MergeOptions {
+    std::vector<std::filesystem::path> sources;  ///< journals, or what they belong to
+    std::filesystem::path output;                ///< the CSV
+    std::optional<Prefer> prefer;
+    bool allow_mixed = false;  ///< join what was measured with another build, GPU or driver
+};
+
 enum class StatusFormat { text, json };
 
-enum class Verb { run, retry, plan, status, report };
+enum class Verb { run, retry, plan, status, report, merge };
 template <>
 struct EnumNames<Verb> {
     static constexpr std::pair<Verb, std::string_view> value[] = {{Verb::run, "run"},
                                                                   {Verb::retry, "retry"},
                                                                   {Verb::plan, "plan"},
                                                                   {Verb::status, "status"},
-                                                                  {Verb::report, "report"}};
+                                                                  {Verb::report, "report"},
+                                                                  {Verb::merge, "merge"}};
 };
 
 /// One command line, understood.
@@ -126,6 +145,7 @@ struct Command {
 
     bool follow = false;                              ///< status --follow
     StatusFormat status_format = StatusFormat::text;  ///< status --json
+    MergeOptions merge;
 };
 
 /// Understands a command line (without the program's name) and the config that it names.
