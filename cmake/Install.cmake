@@ -3,6 +3,10 @@ include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/isosweep)
 
 install(TARGETS isosweep RUNTIME)
+install(FILES ${PROJECT_BINARY_DIR}/orchestrator/completions/isosweep
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+install(FILES ${PROJECT_BINARY_DIR}/orchestrator/completions/_isosweep
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
 install(TARGETS isosweep_common EXPORT isosweep ARCHIVE FILE_SET HEADERS)
 set(ISOSWEEP_TORCH_PARENT "")
 if(ISOSWEEP_BUILD_WORKER)

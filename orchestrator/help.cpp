@@ -53,6 +53,7 @@ Usage:
                                               scaling, checks or failures; format text,
                                               markdown, latex, typst or csv
   isosweep merge A B ... -o C.csv             join sweeps of several machines into one
+  isosweep completion bash|zsh                the script that completes this command line
   isosweep COMMAND --help                     every flag of a command
   isosweep --version
 
@@ -138,6 +139,13 @@ std::string help_of(Verb verb) {
                     "                  nothing is written (exit code 2)\n"
                     "  --allow-mixed   join what was measured with another build, GPU or driver; "
                     "the rows say which\n";
+            break;
+        case Verb::completion:
+            text << "Usage: isosweep completion bash|zsh\n\n"
+                    "Prints the script that completes this program's command line:\n\n"
+                    "  bash  source <(isosweep completion bash)\n"
+                    "  zsh   source <(isosweep completion zsh), behind compinit\n\n"
+                    "`cmake --install` puts both where the shells look for them.\n";
             break;
     }
     return text.str();

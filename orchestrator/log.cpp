@@ -65,4 +65,10 @@ void info(const std::string& line) { logger().debug("{}", line); }
 void notice(const std::string& line) { logger().info("{}", line); }
 void warning(const std::string& line) { logger().warn("{}", line); }
 
+std::string library_versions() {
+    return "spdlog " + std::to_string(SPDLOG_VER_MAJOR) + "." + std::to_string(SPDLOG_VER_MINOR) +
+           "." + std::to_string(SPDLOG_VER_PATCH) + ", fmt " + std::to_string(FMT_VERSION / 10000) +
+           "." + std::to_string(FMT_VERSION / 100 % 100) + "." + std::to_string(FMT_VERSION % 100);
+}
+
 }  // namespace isosweep::log

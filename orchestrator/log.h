@@ -18,4 +18,7 @@ void info(const std::string& line);     ///< to the file alone
 void notice(const std::string& line);   ///< to the file and to stderr
 void warning(const std::string& line);  ///< likewise, marked
 
+/// "spdlog 1.10.0, fmt 9.1.0": what the log is written by.
+std::string library_versions();
+
 }  // namespace isosweep::log

@@ -32,6 +32,8 @@ int run_command(const std::vector<std::string>& arguments) {
             return print_report(command);
         case Verb::merge:
             return merge(command);
+        case Verb::completion:
+            break;  // it is all print
     }
     return 2;
 }

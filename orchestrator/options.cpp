@@ -1,15 +1,15 @@
 #include "orchestrator/options.h"
 
-#include <isosweep/build_info.h>
-
 #include <algorithm>
 #include <boost/program_options.hpp>
 
 #include "orchestrator/axis_values.h"
+#include "orchestrator/completion.h"
 #include "orchestrator/config_reader.h"
 #include "orchestrator/errors.h"
 #include "orchestrator/help.h"
 #include "orchestrator/keys.h"
+#include "orchestrator/versions.h"
 
 namespace isosweep {
 namespace po = boost::program_options;
@@ -318,6 +318,15 @@ void read_report(Command& command, std::vector<Flag> flags) {
     read_sweep_options(command.options, {});
 }
 
+std::string read_completion(const std::vector<std::string>& arguments) {
+    const auto shell = arguments.size() == 2 ? from_name<Shell>(arguments[1]) : std::nullopt;
+    if (!shell)
+        throw UsageError(
+            "completion needs the name of a shell: isosweep completion bash, or isosweep "
+            "completion zsh");
+    return completion_script(*shell);
+}
+
 }  // namespace
 
 fs::path Options::folder() const {
@@ -333,7 +342,7 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
         return command;
     }
     if (arguments[0] == "--version") {
-        command.print = "isosweep " + build_id() + "\n";
+        command.print = version_text();
         return command;
     }
     const auto verb = from_name<Verb>(arguments[0]);
@@ -349,6 +358,10 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
     }
     if (*verb == Verb::merge) {
         read_merge(command, {arguments.begin() + 1, arguments.end()});
+        return command;
+    }
+    if (*verb == Verb::completion) {
+        command.print = read_completion(arguments);
         return command;
     }
     if (arguments.size() < 2 || arguments[1].starts_with('-'))

@@ -120,7 +120,7 @@ struct MergeOptions {
 
 enum class StatusFormat { text, json };
 
-enum class Verb { run, retry, plan, status, report, merge };
+enum class Verb { run, retry, plan, status, report, merge, completion };
 template <>
 struct EnumNames<Verb> {
     static constexpr std::pair<Verb, std::string_view> value[] = {{Verb::run, "run"},
@@ -128,7 +128,8 @@ struct EnumNames<Verb> {
                                                                   {Verb::plan, "plan"},
                                                                   {Verb::status, "status"},
                                                                   {Verb::report, "report"},
-                                                                  {Verb::merge, "merge"}};
+                                                                  {Verb::merge, "merge"},
+                                                                  {Verb::completion, "completion"}};
 };
 
 /// One command line, understood.

@@ -1,5 +1,6 @@
 // isosweep-worker: measures one cell by hand, or cell after cell for `isosweep`.
 
+#include <ATen/Version.h>
 #include <isosweep/build_info.h>
 #include <torch/version.h>
 #include <unistd.h>
@@ -75,7 +76,8 @@ int run(int argc, char** argv) {
             output.write(help_text());
             return 0;
         case Options::Action::version:
-            output.write("isosweep-worker " + build_id() + ", LibTorch " TORCH_VERSION "\n");
+            output.write("isosweep-worker " + build_id() + ", LibTorch " TORCH_VERSION "\n" +
+                         at::show_config());
             return 0;
         case Options::Action::serve:
             if (is_debug_build()) warn("not built for speed; its times mean nothing");

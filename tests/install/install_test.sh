@@ -13,6 +13,8 @@ trap 'rm -rf "$moved" "$work/example"' EXIT
 prefix=$moved
 
 "$prefix/bin/isosweep" --help >/dev/null
+"$prefix/bin/isosweep" completion bash | cmp - "$prefix/share/bash-completion/completions/isosweep"
+"$prefix/bin/isosweep" completion zsh | cmp - "$prefix/share/zsh/site-functions/_isosweep"
 "$prefix/bin/isosweep-worker" --help >/dev/null
 "$cmake" -S "$examples" -B "$work/example" -G Ninja -DCMAKE_BUILD_TYPE=Release \
     "-DCMAKE_PREFIX_PATH=$prefix${CMAKE_PREFIX_PATH:+;${CMAKE_PREFIX_PATH//:/;}}" \

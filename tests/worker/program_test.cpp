@@ -295,7 +295,10 @@ TEST_CASE("--help lists every field of a cell, --version says with what it was b
     });
     const ProgramRun version = run_worker({"--version"});
     CHECK(version.exit_code == 0);
-    CHECK(version.out.find("LibTorch 2.") != std::string::npos);
+    const std::string first = version.out.substr(0, version.out.find('\n'));
+    CHECK(first.find("isosweep-worker ") == 0);
+    CHECK(first.find("LibTorch 2.") != std::string::npos);
+    CHECK(version.out.find("PyTorch built with:\n") == first.size() + 1);
 }
 
 TEST_CASE("what a library prints to stdout does not enter the results") {
