@@ -218,6 +218,8 @@ void Journal::apply(const json::object& record) {
                               cell.last->token == attempt.token &&
                               cell.last->number == attempt.number;
         if (is_again) return;
+        spans_.push_back({std::string(record.at("key").as_string()), attempt.decision,
+                          attempt.outcome.status, attempt.start_ms, attempt.elapsed_ms});
         cell.open = cell.open_here = false;
         const Status status = attempt.outcome.status;
         if (const WorkerRecord* const by = worker(attempt.token)) {

@@ -49,6 +49,15 @@ struct Pending {
     Status status;
 };
 
+/// When an attempt that has ended ran, and how it ended.
+struct AttemptSpan {
+    std::string key;
+    Decision decision = Decision::record;
+    Status status = Status::ok;
+    std::int64_t start_ms = 0;  ///< milliseconds since 1970, UTC
+    std::int64_t elapsed_ms = 0;
+};
+
 /// What the journal knows of one cell.
 struct CellHistory {
     int starts = 0;     ///< attempts begun
@@ -163,6 +172,9 @@ class Journal {
     /// When the last record was written; milliseconds since 1970 by its writer's clock, UTC.
     std::optional<std::int64_t> last_record_ms() const { return last_record_ms_; }
 
+    /// Every attempt that has ended, in the order in which they did.
+    const std::vector<AttemptSpan>& spans() const { return spans_; }
+
     void write_header(const Setting& setting);
     /// From here on the sweep is measured with something else.
     void write_setting(const Setting& setting);
@@ -204,6 +216,7 @@ class Journal {
     std::vector<Setting> settings_;  ///< the one it was begun with, then others
     std::vector<std::string> fallback_rules_;
     std::unordered_map<std::string, CellHistory> cells_;
+    std::vector<AttemptSpan> spans_;
     std::unordered_map<std::string, WorkerRecord> workers_;
     std::unordered_map<std::int64_t, std::string> tokens_;        ///< of workers, by process id
     std::map<std::pair<std::string, Precision>, double> tflops_;  ///< by GPU and precision

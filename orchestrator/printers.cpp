@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "orchestrator/html.h"
+
 namespace isosweep {
 namespace {
 
@@ -228,29 +230,6 @@ std::string quote_typst(const std::string& text) {
         quoted += c;
     }
     return quoted + "\"";
-}
-
-std::string escape_html(const std::string& text) {
-    std::string escaped;
-    for (const char c : text) {
-        switch (c) {
-            case '&':
-                escaped += "&amp;";
-                break;
-            case '<':
-                escaped += "&lt;";
-                break;
-            case '>':
-                escaped += "&gt;";
-                break;
-            case '"':
-                escaped += "&quot;";
-                break;
-            default:
-                escaped += c;
-        }
-    }
-    return escaped;
 }
 
 /// The longest text that LaTeX is to keep on one line.
