@@ -10,12 +10,12 @@
 #include <sstream>
 
 #include "orchestrator/errors.h"
-#include "orchestrator/failures.h"
 #include "orchestrator/fallback.h"
 #include "orchestrator/files.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/merge.h"
 #include "orchestrator/plan.h"
+#include "orchestrator/report.h"
 #include "orchestrator/sweep.h"
 #include "orchestrator/sweep_watch.h"
 #include "orchestrator/table.h"
@@ -24,23 +24,6 @@
 namespace isosweep {
 namespace fs = std::filesystem;
 namespace {
-
-/// A table that `apply_view` made, for stdout or a file.
-std::string render(const Table& table, View view, Format format) {
-    switch (format) {
-        case Format::text:
-            return to_text(table, shown_columns(view, table));
-        case Format::markdown:
-            return to_markdown(table, shown_columns(view, table));
-        case Format::latex:
-            return to_latex(table, shown_columns(view, table));
-        case Format::typst:
-            return to_typst(table, shown_columns(view, table));
-        case Format::csv:
-            return to_csv(table);
-    }
-    return {};
-}
 
 /// "1 cell", "2 cells".
 std::string counted(std::size_t number, const std::string& what) {
@@ -178,11 +161,9 @@ int run_sweep(const Command& command, const std::vector<std::string>& arguments)
         sweep.run(command.verb == Verb::retry ? sweep.cells_with(statuses) : sweep.cells_missing());
     const Table cells = make_cells_table(sweep.rows(), sweep.journal());
     const Table table = apply_view(cells, command.options.view);
-    print(render(table, command.options.view, Format::text));
-    if (command.options.markdown) {
-        print("\n");
-        print(render(table, command.options.view, Format::markdown));
-    }
+    const std::vector<ShownColumn> shown = shown_columns(command.options.view, table);
+    print(to_text(table, shown));
+    if (command.options.markdown) print("\n" + to_markdown(table, shown));
     print_summary(sweep, cells, end, arguments);
     if (!end.broken.empty()) throw EnvironmentError(end.broken);
     if (end.signal != 0) {
@@ -244,33 +225,12 @@ int merge(const Command& command) {
 }
 
 int print_report(const Command& command) {
-    const View view = command.view.value_or(command.options.view);
-    const fs::path folder = command.options.folder();
-    Table cells;
-    if (command.options.config.empty()) {
-        cells = read_csv(command.subject.string());
-        for (const char* column : {"model_size", "status", "mean_time_ms"})
-            if (!cells.has_column(column))
-                throw UsageError(command.subject.string() +
-                                 ": not a CSV of a sweep: it has no column " + column);
-    } else {
-        const fs::path file = folder / "journal.jsonl";
-        if (!fs::exists(file))
-            throw UsageError("there is no " + file.string() + ": run `isosweep run " +
-                             command.options.config.string() + "` first");
-        const Journal journal = Journal::read(file);
-        cells = make_cells_table(with_fallbacks(make_plan(command.options.grid), journal), journal);
-    }
-    if (view == View::failures) cells = with_repro_scripts(cells, folder);
-    const Table table = apply_view(cells, view);
-    if (table.row_count() == 0)
-        std::fprintf(stderr, "no cell of %s belongs into the view %s\n",
-                     command.subject.string().c_str(), std::string(to_name(view)).c_str());
-    const std::string text = render(table, view, command.format);
+    const auto text = make_report(command);
+    if (!text) return 0;
     if (command.report.empty())
-        print(text);
+        print(*text);
     else
-        write_atomically(command.report, text);
+        write_atomically(command.report, *text);
     return 0;
 }
 

@@ -51,7 +51,8 @@ Usage:
   isosweep report CONFIG_OR_CSV [--view V] [--format F] [--output FILE]
                                               the table: view cells, warmup, phases, memory,
                                               scaling, checks or failures; format text,
-                                              markdown, latex, typst or csv
+                                              markdown, latex, typst, csv, or html: one page with
+                                              all of them and plots; --plots DIR writes the plots
   isosweep merge A B ... -o C.csv             join sweeps of several machines into one
   isosweep completion bash|zsh                the script that completes this command line
   isosweep COMMAND --help                     every flag of a command
@@ -109,9 +110,11 @@ std::string help_of(Verb verb) {
             break;
         case Verb::report:
             text << "Usage: isosweep report CONFIG_OR_CSV [--view VIEW] [--format FORMAT] "
-                    "[--output FILE]\n\n"
-                    "Prints a table of a sweep, from its journal where a config is given, from the "
-                    "file where a CSV is.\n\n"
+                    "[--output FILE]\n"
+                    "                       [--plots DIR]\n\n"
+                    "Prints a table of a sweep, a page or plots of it, from its journal where a "
+                    "config is "
+                    "given,\nfrom the file where a CSV is.\n\n"
                     "Views (the default is the config's, else cells):\n"
                     "  cells     every cell with its time\n"
                     "  warmup    the same, with the difference to 5 warm-up steps\n"
@@ -121,7 +124,14 @@ std::string help_of(Verb verb) {
                     "  checks    rows held against each other: canary, phases, passes, physics\n"
                     "  failures  the cells that are not ok by cause, and how to run them again\n\n"
                     "Formats: text, markdown, latex (a table with booktabs), typst, csv (all "
-                    "columns, exact).\n";
+                    "columns, exact), html.\n"
+                    "html is one file that needs nothing else: summary, machine, plots, the tables "
+                    "of all views\n(or of --view alone) and every failed cell. "
+                    "--plots writes the plots to a folder, as SVG and PNG.\n"
+                    "Plots are drawn by gnuplot.\n\n"
+                    "Examples:\n"
+                    "  isosweep report configs/full.cfg --format html --output full.html\n"
+                    "  isosweep report results/full.csv --plots plots\n";
             break;
         case Verb::merge:
             text << "Usage: isosweep merge A B ... --output C.csv [--prefer ok|first|last|newest]\n"

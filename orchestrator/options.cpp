@@ -299,12 +299,15 @@ void read_report(Command& command, std::vector<Flag> flags) {
     };
     View view{};
     if (take_name("view", view)) command.view = view;
-    take_name("format", command.format);
+    Format format{};
+    if (take_name("format", format)) command.format = format;
     if (const Flag flag = take_flag(flags, "output"); !flag.key.empty())
         command.report = single_word(flag, false);
+    if (const Flag flag = take_flag(flags, "plots"); !flag.key.empty())
+        command.plots = single_word(flag, false);
     if (!flags.empty()) refuse_unknown_flag(Verb::report, flags[0].key);
     const fs::path target = command.report;
-    if (target.extension() == ".csv" && command.format != Format::csv)
+    if (target.extension() == ".csv" && command.format.value_or(Format::text) != Format::csv)
         throw UsageError("--output = '" + target.string() +
                          "': expected another ending for a report that is no CSV, or --format csv");
     if (fs::exists(fs::path(target).replace_extension() / "journal.jsonl"))

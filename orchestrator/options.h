@@ -30,12 +30,12 @@ struct EnumNames<View> {
     };
 };
 
-enum class Format { text, markdown, latex, typst, csv };
+enum class Format { text, markdown, latex, typst, html, csv };
 template <>
 struct EnumNames<Format> {
     static constexpr std::pair<Format, std::string_view> value[] = {
         {Format::text, "text"},   {Format::markdown, "markdown"}, {Format::latex, "latex"},
-        {Format::typst, "typst"}, {Format::csv, "csv"},
+        {Format::typst, "typst"}, {Format::html, "html"},         {Format::csv, "csv"},
     };
 };
 
@@ -140,8 +140,9 @@ struct Command {
     bool plans_fallbacks = false;   ///< retry --fallback or --bisect
     std::filesystem::path subject;  ///< report: the config or the CSV
     std::optional<View> view;       ///< report --view
-    Format format = Format::text;   ///< report --format
+    std::optional<Format> format;   ///< report --format; text where it is not given
     std::filesystem::path report;   ///< report --output; empty: stdout
+    std::filesystem::path plots;    ///< report --plots; empty: no files of plots
     std::string print;              ///< text to print instead of doing anything: --help, --version
 
     bool follow = false;                              ///< status --follow

@@ -151,9 +151,10 @@ TEST_CASE("bad flags name the flag") {
           "'crash'?");
     CHECK(config.problem({"--formt", "csv"}, "report") ==
           "unknown flag '--formt' of report; did you mean 'format'?");
-    CHECK(config.problem({"--format", "latx"}, "report") ==
-          "--format = 'latx': expected one of text, markdown, latex, typst, csv; did you mean "
-          "'latex'?");
+    CHECK(
+        config.problem({"--format", "latx"}, "report") ==
+        "--format = 'latx': expected one of text, markdown, latex, typst, html, csv; did you mean "
+        "'latex'?");
     CHECK(config.problem({"--view", "scaling"}) ==
           "--view = 'scaling': expected one of cells, warmup, phases");
 }
