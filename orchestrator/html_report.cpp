@@ -144,7 +144,8 @@ std::string summary_section(const ReportSource& source, const std::map<Status, i
     chips += "</ul>\n";
     std::map<std::string, int> flags;
     for (const std::size_t row : all_rows_of(source.cells)) {
-        std::istringstream words(text_at(source.cells, row, "flags"));
+        std::istringstream words(text_at(source.cells, row, "flags") + " " +
+                                 text_at(source.cells, row, "check_flags"));
         for (std::string flag; words >> flag;) ++flags[flag];
     }
     std::vector<std::string> flag_counts;

