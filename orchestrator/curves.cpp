@@ -3,11 +3,11 @@
 #include <isosweep/text.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <map>
 #include <optional>
 #include <set>
+#include <unordered_map>
 
 #include "orchestrator/view_parts.h"
 
@@ -22,14 +22,12 @@ constexpr std::size_t most_curves = 10;
 
 Groups group_by(const Table& cells, const Rows& rows, const std::vector<std::string>& axes) {
     Groups groups;
+    std::unordered_map<std::string, std::size_t> places;
     for (const std::size_t row : rows) {
         const std::string label = cell_label(cells, row, axes);
-        const auto found = std::find_if(groups.begin(), groups.end(),
-                                        [&](const auto& group) { return group.first == label; });
-        if (found == groups.end())
-            groups.push_back({label, {row}});
-        else
-            found->second.push_back(row);
+        const auto [place, is_new] = places.emplace(label, groups.size());
+        if (is_new) groups.push_back({label, {}});
+        groups[place->second].second.push_back(row);
     }
     return groups;
 }
@@ -47,11 +45,8 @@ std::optional<double> place_along(const Table& cells, std::size_t row, const std
     return number_at(cells, row, axis == "model_size" ? "num_params" : axis);
 }
 
-/// Axes whose values tell nothing by being larger or smaller.
-bool is_nominal(const std::string& axis) {
-    constexpr std::array<std::string_view, 2> nominal = {"seed", "replicate"};
-    return std::find(nominal.begin(), nominal.end(), axis) != nominal.end();
-}
+/// Whether cells that differ in this alone are the same measurement, made again.
+bool is_repetition(const std::string& axis) { return axis == "replicate" || axis == "seed"; }
 
 /// How many of the rows are in curves with at least two places along `axis`.
 std::size_t rows_in_curves(const Table& cells, const Rows& rows, const std::string& axis,
@@ -78,7 +73,6 @@ std::string choose_axis(const Table& cells, const Rows& rows,
     std::string best;
     std::size_t most = 0;
     for (const std::string& axis : candidates) {
-        if (is_nominal(axis)) continue;
         const std::size_t count = rows_in_curves(cells, rows, axis, varying);
         if (count > most) {
             most = count;
@@ -188,7 +182,7 @@ std::vector<std::size_t> all_rows_of(const Table& cells) {
 std::vector<std::string> varying_axes(const Table& cells, const Rows& rows) {
     std::vector<std::string> varying;
     for (const std::string& axis : axis_columns(cells)) {
-        if (axis == "replicate" || !cells.has_column(axis)) continue;
+        if (!cells.has_column(axis)) continue;
         const bool varies = std::any_of(rows.begin(), rows.end(), [&](std::size_t row) {
             return text_at(cells, row, axis) != text_at(cells, rows.front(), axis);
         });
@@ -214,7 +208,8 @@ std::vector<Panel> make_panels(const Table& cells, const Reading& reading) {
         if (is_measured || lacks_memory(cells, row)) rows.push_back(row);
     }
     if (!any) return {};
-    const std::vector<std::string> varying = varying_axes(cells, rows);
+    std::vector<std::string> varying = varying_axes(cells, rows);
+    std::erase_if(varying, is_repetition);
     std::vector<std::string> panel_axes = {"pass_type"};
     const std::vector<std::string> within = without(varying, panel_axes);
     const std::string axis = choose_axis(cells, rows, varying);

@@ -51,11 +51,11 @@ struct Panel {
 };
 
 /// Every cell with the figure, or without GPU memory, in one panel per pass type; more panels where
-/// one would have too many curves to tell apart. Cells that differ in `replicate` alone are one
-/// point: the median of their values, with an interval that holds all of theirs.
+/// one would have too many curves to tell apart. Cells that differ in `replicate` or `seed` alone
+/// are one point: the median of their values, with an interval that holds all of theirs.
 std::vector<Panel> make_panels(const Table& cells, const Reading& reading);
 
-/// The axes that are not the same in all of these rows, without `replicate`.
+/// The axes that are not the same in all of these rows.
 std::vector<std::string> varying_axes(const Table& cells, const std::vector<std::size_t>& rows);
 
 /// A row's values of these axes, as a person tells cells apart: "small, context 512, bf16".

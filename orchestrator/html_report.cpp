@@ -5,6 +5,7 @@
 #include <isosweep/text.h>
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <set>
 #include <sstream>
@@ -64,8 +65,7 @@ std::string css_class(std::string_view status) {
     return known && is_failed(*known) && *known != Status::not_run ? "status bad" : "status";
 }
 
-// --- summary
-// --------------------------------------------------------------------------------------
+// --- summary ------------------------------------------------------------------------------------
 
 std::map<Status, int> count_statuses(const Table& cells) {
     std::map<Status, int> counts;
@@ -169,8 +169,7 @@ std::string summary_section(const ReportSource& source, const std::map<Status, i
         "<div class=\"card\">\n" + chips + facts(all) + go_on(source, counts) + "</div>\n");
 }
 
-// --- machine
-// --------------------------------------------------------------------------------------
+// --- machine ------------------------------------------------------------------------------------
 
 /// The different values of a column, in their order.
 std::string values_of(const Table& cells, const std::string& column) {
@@ -216,8 +215,7 @@ std::string machine_section(const ReportSource& source) {
                                   "<div class=\"card\">\n" + text + "</div>\n");
 }
 
-// --- plots and tables
-// -----------------------------------------------------------------------------
+// --- plots and tables ---------------------------------------------------------------------------
 
 std::string plots_section(const ReportSource& source, const ReportPlots& plots) {
     std::string text;
@@ -278,8 +276,7 @@ std::string tables_section(const Table& cells, std::optional<View> wanted) {
     return section("tables", "Tables", text);
 }
 
-// --- failed cells
-// ---------------------------------------------------------------------------------
+// --- failed cells -------------------------------------------------------------------------------
 
 /// The last lines of a file, or nothing where it cannot be read.
 std::string end_of_file(const fs::path& file) {
@@ -308,7 +305,9 @@ fs::path last_log(const fs::path& folder, const std::string& key) {
     for (const fs::directory_entry& entry : fs::directory_iterator(folder / "cells" / key, none)) {
         const std::string name = entry.path().filename().string();
         if (!name.starts_with("attempt-") || !name.ends_with(".log")) continue;
-        const int number = std::atoi(name.c_str() + std::string_view("attempt-").size());
+        int number = 0;
+        std::from_chars(name.data() + std::string_view("attempt-").size(),
+                        name.data() + name.size(), number);
         if (number > highest) {
             highest = number;
             last = entry.path();

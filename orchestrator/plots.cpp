@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -70,7 +71,9 @@ std::string preamble(const std::string& title) {
            of_ink(ink_color) + "\n";
 }
 
-std::string axis_label(const std::string& axis, const std::string& label) {
+std::string axis_label(const std::string& axis, std::string label) {
+    if (!label.empty() && 'a' <= label[0] && label[0] <= 'z')
+        label[0] = static_cast<char>(label[0] - 'a' + 'A');
     return "set " + axis + "label " + gnuplot_text(label) + (axis == "x" ? " offset 0,0.3" : "") +
            of_ink(ink_color) + "\n";
 }
@@ -111,8 +114,8 @@ std::string set_range(const std::string& axis, double low, double high) {
 
 /// A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten.
 std::string logarithmic_axis(const std::string& axis, const Extent& extent) {
-    const double low = extent.low / 1.25;
-    const double high = extent.high * 1.25;
+    const double high = std::max(extent.high, 1e-9) * 1.25;
+    const double low = std::max(extent.low / 1.25, 1e-9 * high);
     std::vector<std::pair<double, std::string>> ticks;
     const bool is_wide = high > 2000 * low;
     for (int power = static_cast<int>(std::floor(std::log10(low))); std::pow(10, power) <= high;
@@ -163,8 +166,7 @@ std::string data_block(const std::string& name, const std::vector<std::vector<do
     return block + "END\n";
 }
 
-// --- step time, MFU, memory
-// -----------------------------------------------------------------------
+// --- step time, MFU, memory ---------------------------------------------------------------------
 
 /// What a plot of curves is about.
 struct CurvePlot {
@@ -282,7 +284,8 @@ Extent extent_of(const Panel& panel) {
     return extent;
 }
 
-void add_step_time(std::vector<Plot>& plots, const Table& cells) {
+std::vector<Plot> step_time_plots(const Table& cells) {
+    std::vector<Plot> plots;
     const Reading reading = {"median_time_ms", "median_ci_low_ms", "median_ci_high_ms"};
     const CurvePlot about = {
         "step_time", "Step time", "Median step time", "ms",
@@ -291,9 +294,11 @@ void add_step_time(std::vector<Plot>& plots, const Table& cells) {
     for (const Panel& panel : make_panels(cells, reading))
         plots.push_back(
             curve_plot(panel, about, value_axis(extent_of(panel)), curve_commands(panel)));
+    return plots;
 }
 
-void add_utilisation(std::vector<Plot>& plots, const Table& cells) {
+std::vector<Plot> utilisation_plots(const Table& cells) {
+    std::vector<Plot> plots;
     const CurvePlot about = {
         "mfu", "Model FLOPs utilisation", "MFU", "%",
         "FLOPs of the model's matrix products over median step time and the GPU's peak at this "
@@ -302,6 +307,7 @@ void add_utilisation(std::vector<Plot>& plots, const Table& cells) {
         const double top = std::min(1.15 * extent_of(panel).high, 105.0);
         plots.push_back(curve_plot(panel, about, set_range("y", 0, top), curve_commands(panel)));
     }
+    return plots;
 }
 
 /// Cells that lacked memory, on the line of what there is, one above the other.
@@ -329,22 +335,27 @@ void add_out_of_memory(CurveCommands& commands, const Panel& panel, double room)
     commands.legend.emplace_back("out of memory");
 }
 
-/// How much memory the cells of the sweep may take, where it is the same for all; else the most.
-double memory_room(const Table& memory) {
-    double room = 0;
+/// How much memory the cells of a sweep may take, in GiB; not all may take the same.
+std::set<double> memory_rooms(const Table& memory) {
+    std::set<double> rooms;
     for (const std::size_t row : all_rows_of(memory))
-        room = std::max(room, number_at(memory, row, "memory_room_bytes").value_or(0) / gibibyte);
-    return room;
+        if (const auto room = number_at(memory, row, "memory_room_bytes"))
+            rooms.insert(*room / gibibyte);
+    return rooms;
 }
 
-void add_memory(std::vector<Plot>& plots, const Table& cells) {
+std::vector<Plot> memory_plots(const Table& cells) {
+    std::vector<Plot> plots;
     const Table memory = memory_rows(cells);
-    const double room = memory_room(memory);
+    const std::set<double> rooms = memory_rooms(memory);
+    const double room = rooms.empty() ? 0 : *rooms.rbegin();
     CurvePlot about = {"memory", "Peak memory", "Peak allocated memory", "GiB",
                        "What tensors held at the peak of a step."};
     if (room > 0)
         about.caption +=
-            " The dashed line is what a cell may take, " + short_number(room) + " GiB.";
+            std::string(rooms.size() > 1 ? " The dashed line is the most that a cell may take, "
+                                         : " The dashed line is what a cell may take, ") +
+            short_number(room) + " GiB.";
     for (const Panel& panel : make_panels(memory, {"peak_allocated_bytes", {}, {}, gibibyte})) {
         CurveCommands commands = curve_commands(panel);
         Extent extent = extent_of(panel);
@@ -367,10 +378,10 @@ void add_memory(std::vector<Plot>& plots, const Table& cells) {
                 "nobody knows how much more.";
         plots.push_back(std::move(plot));
     }
+    return plots;
 }
 
-// --- warm-up
-// --------------------------------------------------------------------------------------
+// --- warm-up ------------------------------------------------------------------------------------
 
 /// A cell's steps from the first on, each over the median of the measured ones.
 struct WarmupCurve {
@@ -492,7 +503,8 @@ Plot warmup_plot(const std::string& panel, std::vector<WarmupCurve> curves) {
     return plot;
 }
 
-void add_warmup(std::vector<Plot>& plots, const Table& cells, const Journal& journal) {
+std::vector<Plot> warmup_plots(const Table& cells, const Journal& journal) {
+    std::vector<Plot> plots;
     std::vector<std::pair<std::string, std::vector<WarmupCurve>>> panels;
     for (WarmupCurve& curve : warmup_curves(cells, journal)) {
         if (curve.ratios.size() < 3) continue;
@@ -502,10 +514,10 @@ void add_warmup(std::vector<Plot>& plots, const Table& cells, const Journal& jou
         found->second.push_back(std::move(curve));
     }
     for (auto& [panel, curves] : panels) plots.push_back(warmup_plot(panel, std::move(curves)));
+    return plots;
 }
 
-// --- phases
-// ---------------------------------------------------------------------------------------
+// --- phases -------------------------------------------------------------------------------------
 
 struct Phase {
     std::string name;
@@ -531,7 +543,7 @@ std::string bar_axis(const std::vector<std::string>& labels,
            std::to_string(legend_columns(legend, bars_width)) + "\n";
 }
 
-void add_phases(std::vector<Plot>& plots, const Table& cells) {
+std::vector<Plot> phase_plots(const Table& cells) {
     constexpr std::size_t most_bars = 40;
     const std::vector<Phase> phases = {{"forward", "forward_mean_ms", series_colors[0]},
                                        {"backward", "backward_mean_ms", series_colors[1]},
@@ -540,7 +552,7 @@ void add_phases(std::vector<Plot>& plots, const Table& cells) {
     for (const std::size_t row : all_rows_of(cells))
         if (number_at(cells, row, "forward_mean_ms") && number_at(cells, row, "backward_mean_ms"))
             rows.push_back(row);
-    if (rows.empty()) return;
+    if (rows.empty()) return {};
     const std::size_t measured = rows.size();
     if (rows.size() > most_bars) rows.resize(most_bars);
     const std::vector<std::string> axes = varying_axes(cells, rows);
@@ -598,11 +610,10 @@ void add_phases(std::vector<Plot>& plots, const Table& cells) {
                         phases[p].name + "'");
     }
     plot.commands += "plot " + join(items, ", \\\n     ") + "\n";
-    plots.push_back(std::move(plot));
+    return {plot};
 }
 
-// --- timeline
-// -------------------------------------------------------------------------------------
+// --- timeline -----------------------------------------------------------------------------------
 
 /// Ways to end that a timeline tells apart.
 enum class EndKind { ok, out_of_memory, timeout, failure, unsupported, interrupted };
@@ -703,7 +714,7 @@ Timeline make_timeline(const std::set<std::string>& keys, const Journal& journal
     return timeline;
 }
 
-void add_timeline(std::vector<Plot>& plots, const Table& cells, const Journal& journal) {
+std::vector<Plot> timeline_plots(const Table& cells, const Journal& journal) {
     std::map<std::string, std::size_t> rows;
     std::set<std::string> keys;
     for (const std::size_t row : all_rows_of(cells)) {
@@ -711,7 +722,7 @@ void add_timeline(std::vector<Plot>& plots, const Table& cells, const Journal& j
         keys.insert(text_at(cells, row, "key"));
     }
     const Timeline timeline = make_timeline(keys, journal);
-    if (timeline.bars.empty()) return;
+    if (timeline.bars.empty()) return {};
     const std::vector<std::string> axes = varying_axes(cells, all_rows_of(cells));
     const bool is_labelled = timeline.keys.size() <= 60;
     std::vector<std::string> labels;
@@ -781,19 +792,36 @@ void add_timeline(std::vector<Plot>& plots, const Table& cells, const Journal& j
                         " title " + gnuplot_text(legend[items.size()]));
     }
     plot.commands += "plot " + join(items, ", \\\n     ") + "\n";
-    plots.push_back(std::move(plot));
+    return {plot};
+}
+
+/// Adds plots of one kind, as many as somebody looks at.
+void add_some(std::vector<Plot>& plots, std::vector<Plot> more) {
+    constexpr std::size_t most = 12;
+    if (more.size() > most) {
+        const std::string left_out = std::to_string(more.size() - most);
+        more.resize(most);
+        more.back().caption +=
+            " Left out are " + left_out + " more of this kind, for the other values of the axes.";
+    }
+    plots.insert(plots.end(), std::make_move_iterator(more.begin()),
+                 std::make_move_iterator(more.end()));
 }
 
 }  // namespace
 
 std::vector<Plot> make_plots(const Table& cells, const Journal* journal) {
     std::vector<Plot> plots;
-    add_step_time(plots, cells);
-    add_utilisation(plots, cells);
-    add_memory(plots, cells);
-    if (journal) add_warmup(plots, cells, *journal);
-    add_phases(plots, cells);
-    if (journal) add_timeline(plots, cells, *journal);
+    add_some(plots, step_time_plots(cells));
+    add_some(plots, utilisation_plots(cells));
+    add_some(plots, memory_plots(cells));
+    if (journal) add_some(plots, warmup_plots(cells, *journal));
+    add_some(plots, phase_plots(cells));
+    if (journal) add_some(plots, timeline_plots(cells, *journal));
+    std::map<std::string, int> names;
+    for (Plot& plot : plots)
+        if (const int others = names[plot.name]++; others > 0)
+            plot.name += "_" + std::to_string(others + 1);
     return plots;
 }
 

@@ -38,11 +38,13 @@ Table table_of(const std::vector<Row>& rows) {
         table.set("context_length", row.context);
         table.set("pass_type", std::string(row.pass));
         table.set("precision", std::string(row.precision));
+        table.set("seed", row.replicate + 6);
         table.set("replicate", row.replicate);
         table.add_column("sample_std_time_ms");  // from here on there are no axes
         table.set("status", std::string(row.time > 0 ? "ok" : "oom_gpu"));
         if (row.time > 0) {
             table.set("time", row.time);
+            table.set("median_time_ms", row.time);
             table.set("low", 0.9 * row.time);
             table.set("high", 1.1 * row.time);
         }
@@ -101,7 +103,8 @@ TEST_CASE("curves run along the context length where it varies, one for each of 
     CHECK(curves[2].out_of_memory == std::vector<double>{256});
 }
 
-TEST_CASE("replicates are one point: the median, with an interval that holds all of theirs") {
+TEST_CASE(
+    "replicates and seeds are one point: the median, with an interval that holds all of theirs") {
     const std::vector<Panel> panels = make_panels(table_of({{"small", 100, 128, "fp32", 3, 1},
                                                             {"small", 100, 128, "fp32", 1, 2},
                                                             {"small", 100, 128, "fp32", 2, 3},
@@ -147,6 +150,20 @@ TEST_CASE("more curves than one can tell apart become several plots") {
     CHECK(panels[0].label == "forward, fp32");
     CHECK(panels[0].curves.size() == 4);
     CHECK(panels[0].curves[0].label == "a");
+}
+
+TEST_CASE("there are at most twelve plots of a kind, and the last one says so") {
+    std::vector<Row> rows;
+    const std::vector<std::string> precisions = {"a", "b", "c", "d", "e", "f", "g",
+                                                 "h", "i", "j", "k", "l", "m", "n"};
+    for (const std::string& precision : precisions)
+        for (const char* size : {"A", "B"})
+            for (const std::int64_t context : {128, 256})
+                rows.push_back({size, size[0], context, precision.c_str(), 1.0});
+    const std::vector<Plot> plots = make_plots(table_of(rows), nullptr);
+    REQUIRE(plots.size() == 12);
+    CHECK(!contains(plots[10].caption, "Left out"));
+    CHECK(contains(plots[11].caption, "Left out are 2 more of this kind"));
 }
 
 TEST_CASE("no measured cell, or a single one, makes no plot") {
