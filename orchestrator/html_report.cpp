@@ -90,26 +90,50 @@ std::string readable_time(std::string time) {
     return time.substr(0, 19) + " UTC";
 }
 
-/// Begin and end of the attempts that are the cells' outcomes, as the journal knows them.
-std::string times_of(const ReportSource& source) {
-    std::set<std::string> starts;
-    for (const std::size_t row : all_rows_of(source.cells))
-        if (const std::string start = text_at(source.cells, row, "started_at"); !start.empty())
-            starts.insert(start);
-    if (starts.empty()) return {};
-    std::string text = fact("First start", readable_time(*starts.begin()));
+/// When the attempts at a sweep's cells ran, in milliseconds, all of them where there is a journal;
+/// else those that are the cells' outcomes, of which a CSV does not tell the end.
+struct SweepTimes {
+    std::string first_start;
     std::int64_t begin = 0;
     std::int64_t end = 0;
-    if (source.journal)
-        for (const AttemptSpan& span : source.journal->spans()) {
-            begin = begin == 0 ? span.start_ms : std::min(begin, span.start_ms);
-            end = std::max(end, span.start_ms + span.elapsed_ms);
-        }
-    if (end > begin)
-        return text + fact("Last end", readable_time(format_utc(end))) +
+    double in_attempts = 0;
+};
+
+SweepTimes times_of(const ReportSource& source) {
+    SweepTimes times;
+    std::set<std::string> keys;
+    for (const std::size_t row : all_rows_of(source.cells)) {
+        keys.insert(text_at(source.cells, row, "key"));
+        const std::string start = text_at(source.cells, row, "started_at");
+        if (!start.empty() && (times.first_start.empty() || start < times.first_start))
+            times.first_start = start;
+    }
+    times.in_attempts = sum_of(source.cells, "elapsed_ms");
+    if (!source.journal) return times;
+    times.in_attempts = 0;
+    for (const AttemptSpan& span : source.journal->spans()) {
+        if (!keys.contains(span.key) || span.status == Status::skipped) continue;
+        times.begin = times.begin == 0 ? span.start_ms : std::min(times.begin, span.start_ms);
+        times.end = std::max(times.end, span.start_ms + span.elapsed_ms);
+        times.in_attempts += static_cast<double>(span.elapsed_ms);
+    }
+    if (times.begin > 0) times.first_start = format_utc(times.begin);
+    return times;
+}
+
+std::string facts_of(const SweepTimes& times, double in_steps) {
+    std::string all;
+    if (!times.first_start.empty()) all += fact("First start", readable_time(times.first_start));
+    if (times.end > times.begin)
+        all += fact("Last end", readable_time(format_utc(times.end))) +
                fact("From first start to last end",
-                    format_duration(static_cast<double>(end - begin)));
-    return text + fact("Last start", readable_time(*starts.rbegin()));
+                    format_duration(static_cast<double>(times.end - times.begin)));
+    if (times.in_attempts > 0) all += fact("In attempts", format_duration(times.in_attempts));
+    if (in_steps > 0 && times.in_attempts > 0)
+        all += fact("Of that in measured steps",
+                    format_duration(in_steps) + " (" +
+                        format_fixed(100 * in_steps / times.in_attempts, 1) + " %)");
+    return all;
 }
 
 std::string go_on(const ReportSource& source, const std::map<Status, int>& counts) {
@@ -151,18 +175,9 @@ std::string summary_section(const ReportSource& source, const std::map<Status, i
     std::vector<std::string> flag_counts;
     for (const auto& [flag, count] : flags)
         flag_counts.push_back(flag + " (" + std::to_string(count) + ")");
-    const double attempts = sum_of(source.cells, "attempts");
-    const double in_workers = sum_of(source.cells, "elapsed_ms");
-    const double in_steps = sum_of(source.cells, "mean_time_ms", "samples");
     std::string all = fact("Cells", std::to_string(source.cells.row_count())) +
-                      fact("Attempts", format_fixed(attempts, 0)) + times_of(source);
-    if (in_workers > 0) all += fact("Workers ran", format_duration(in_workers));
-    if (in_steps > 0)
-        all +=
-            fact("Of that in measured steps",
-                 format_duration(in_steps) +
-                     (in_workers > 0 ? " (" + format_fixed(100 * in_steps / in_workers, 1) + " %)"
-                                     : ""));
+                      fact("Attempts", format_fixed(sum_of(source.cells, "attempts"), 0)) +
+                      facts_of(times_of(source), sum_of(source.cells, "mean_time_ms", "samples"));
     all += fact("Flags", join(flag_counts, ", "));
     return section(
         "summary", "Summary",
