@@ -97,7 +97,7 @@ TEST_CASE("bash completes commands, flags, values and files") {
     CHECK(shells.bash({"status", "x.cfg", "--js"}) == Words{"--json"});
     CHECK(shells.bash({"run", "x.cfg", "--js"}) == Words{});
     CHECK(shells.bash({"report", "x.cfg", "--"}) ==
-          Words{"--view", "--format", "--output", "--help"});
+          Words{"--view", "--format", "--output", "--plots", "--help"});
     // Values of axes, of keys, of a command's own flags, behind a '=', and in a list.
     CHECK(shells.bash({"run", "x.cfg", "--pass-type", "forward_"}) == Words{"forward_backward"});
     CHECK(shells.bash({"run", "x.cfg", "--model-sizes", "small", "me"}) == Words{"medium"});
