@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cstdlib>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -65,7 +65,8 @@ std::vector<Leftover> kill_leftovers(const Journal& journal,
     for (const auto& entry : fs::directory_iterator("/proc", problem)) {
         const std::string name = entry.path().filename();
         if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-        const auto pid = static_cast<pid_t>(std::atoi(name.c_str()));
+        pid_t pid = 0;
+        std::from_chars(name.data(), name.data() + name.size(), pid);
         if (pid == ::getpid() || !is_leftover(pid, entry.path(), journal)) continue;
         FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
         // Once the descriptor is open the number cannot come to mean another; so look again.

@@ -65,7 +65,7 @@ int nvmlSystemGetDriverVersion(char* text, unsigned size) {
     return success;
 }
 int nvmlDeviceGetCount_v2(unsigned* count) {
-    const int wanted = std::atoi(variable("FAKE_NVML_COUNT"));
+    const long wanted = std::strtol(variable("FAKE_NVML_COUNT"), nullptr, 10);
     *count = static_cast<unsigned>(wanted > 0 && wanted <= max_gpus ? wanted : 1);
     return success;
 }
