@@ -1,5 +1,6 @@
 #include <isosweep/protocol.h>
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -120,6 +121,13 @@ Outcome check(const json::object& line, ProblemWith&& problem_with) {
 
 }  // namespace
 
+bool Hello::offers_context() const {
+    const json::value* const prepares = facts.if_contains("prepares");
+    return prepares && prepares->is_array() &&
+           std::find(prepares->get_array().begin(), prepares->get_array().end(),
+                     json::value("context")) != prepares->get_array().end();
+}
+
 Reply parse_reply(std::string_view line, std::string_view nonce) {
     json::error_code problem;
     const json::value value = json::parse(line, problem);
@@ -166,6 +174,8 @@ Request parse_request(std::string_view line) {
     if (integer_member(object, "protocol") != version)
         throw std::runtime_error("a request of another protocol than " + std::to_string(version) +
                                  ": " + one_line(line, 200));
+    if (std::string part = string_member(object, "prepare"); !part.empty())
+        return {{}, {}, {}, std::move(part)};
     const json::value* cell = object.if_contains("cell");
     const json::value* probe = object.if_contains("probe");
     Request request{string_member(object, "nonce"), {}};
@@ -185,6 +195,8 @@ std::string request_line(const Request& request) {
         object["probe"] = request.probe;
     return line_of(object);
 }
+
+std::string prepare_line() { return line_of({{"protocol", version}, {"prepare", "context"}}); }
 
 std::string hello_line(json::object facts) {
     json::object object{{"event", "hello"}, {"protocol", version}};

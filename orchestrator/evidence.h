@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "orchestrator/attempt_times.h"
 #include "orchestrator/process.h"
 
 namespace isosweep {
@@ -45,6 +46,7 @@ struct Evidence {
     std::int64_t over_limit = 0;   ///< the `memory-limit` that it was at then, in bytes; 0: none
     std::string last_words;        ///< the end of its log
     bool behind_launcher = false;  ///< exit code 128 + n may stand for a signal
+    AttemptTimes times;
 };
 
 /// The outcome of one attempt: the table "what the orchestrator sees" of docs/PROTOCOL.md, tested

@@ -211,6 +211,8 @@ void Journal::apply(const json::object& record) {
         attempt.token = text_member(record, "token");
         attempt.start_ms = record.at("start_ms").as_int64();
         attempt.elapsed_ms = record.at("elapsed_ms").as_int64();
+        if (const auto* const times = record.if_contains("times_ms"); times && times->is_object())
+            attempt.times = attempt_times_from_json(times->get_object());
         if (settings_.empty()) throw std::runtime_error("an end before the header");
         attempt.setting = settings_.size() - 1;
         // One that was appended by hand, and was there after all.
@@ -388,6 +390,7 @@ void Journal::write_end(const std::string& key, const Attempt& attempt) {
             {"token", attempt.token},
             {"start_ms", attempt.start_ms},
             {"elapsed_ms", attempt.elapsed_ms},
+            {"times_ms", to_json(attempt.times)},
             {"decision", to_name(attempt.decision)},
             {"outcome", to_json(attempt.outcome)}});
 }

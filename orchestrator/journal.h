@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "orchestrator/attempt_times.h"
 #include "orchestrator/files.h"
 #include "orchestrator/setting.h"
 
@@ -39,6 +40,7 @@ struct Attempt {
     std::string token;          ///< the worker's
     std::int64_t start_ms = 0;  ///< milliseconds since 1970, UTC
     std::int64_t elapsed_ms = 0;
+    AttemptTimes times;
     std::size_t setting = 0;          ///< which of the journal's settings it was measured with
     std::size_t canaries_before = 0;  ///< of its slot's canaries, so many were measured before it
 };

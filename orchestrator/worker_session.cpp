@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <chrono>
@@ -20,7 +21,24 @@ WorkerSession::WorkerSession(asio::io_context& io, const WorkerCommand& command,
 void WorkerSession::start(Job job, const std::string& token,
                           const std::vector<std::string>& environment) {
     job_ = std::move(job);
+    end_part();
     log_.emplace(job_->log, command_.stderr_to_terminal);
+    if (!spawn(token, environment))
+        asio::post(io_, [self = shared_from_this()] {
+            self->end_attempt();
+            self->hooks_.on_end();
+        });
+}
+
+void WorkerSession::stand_by(const std::string& token,
+                             const std::vector<std::string>& environment) {
+    // Why it cannot be started is told when it is tried for a job.
+    if (!spawn(token, environment))
+        asio::post(io_, [self = shared_from_this()] { self->hooks_.on_end(); });
+}
+
+/// \returns whether there is a process; else `seen_` knows why
+bool WorkerSession::spawn(const std::string& token, const std::vector<std::string>& environment) {
     seen_.behind_launcher = command_.behind_launcher;
     const auto self = shared_from_this();
     try {
@@ -36,7 +54,7 @@ void WorkerSession::start(Job job, const std::string& token,
         process_ = Process::spawn(
             io_, argv, environment,
             {.on_stdout = [self](std::string_view bytes) { self->on_stdout(bytes); },
-             .on_stderr = [self](std::string_view bytes) { self->log_->write(bytes); },
+             .on_stderr = [self](std::string_view bytes) { self->on_stderr(bytes); },
              .on_stdout_end = [self] { self->on_stdout_end(); },
              .on_end = [self](const ProcessEnd& end) { self->on_process_end(end); }},
             group_ ? group_->entry() : -1);
@@ -46,11 +64,7 @@ void WorkerSession::start(Job job, const std::string& token,
         seen_.spawn_error = problem.what();
         group_.reset();
         ended_ = true;
-        asio::post(io_, [self] {
-            self->end_attempt();
-            self->hooks_.on_end();
-        });
-        return;
+        return false;
     }
     // The counter of a launcher's own machine says nothing of the worker's.
     if (!group_ && !command_.behind_launcher) {
@@ -59,6 +73,39 @@ void WorkerSession::start(Job job, const std::string& token,
     }
     hooks_.on_spawn(*process_);
     limit_hello();
+    return true;
+}
+
+bool WorkerSession::is_ready_for_job() const {
+    return process_ && !job_ && !ended_ && !retiring_ && seen_.killed_for == KilledFor::nothing;
+}
+
+void WorkerSession::give(Job job, Hooks hooks) {
+    hooks_ = std::move(hooks);
+    job_ = std::move(job);
+    end_part();
+    log_.emplace(job_->log, command_.stderr_to_terminal);
+    if (!early_words_.empty()) log_->write(std::exchange(early_words_, {}));
+    resume();
+    if (said_hello_) send_request();
+}
+
+void WorkerSession::pause() {
+    if (paused_ || said_hello_ || !is_ready_for_job()) return;
+    paused_ = true;
+    deadline_.expires_at(Timer::time_point::max());
+    process_->signal_group(SIGSTOP);
+}
+
+void WorkerSession::resume() {
+    if (!std::exchange(paused_, false) || ended_) return;
+    process_->signal_group(SIGCONT);
+    limit_hello();
+}
+
+void WorkerSession::prepare_context() {
+    if (said_hello_ && std::exchange(offers_context_, false) && is_ready_for_job())
+        process_->write(protocol::prepare_line());
 }
 
 void WorkerSession::limit_hello() {
@@ -115,6 +162,14 @@ void WorkerSession::on_stdout(std::string_view bytes) {
     }
 }
 
+void WorkerSession::on_stderr(std::string_view bytes) {
+    constexpr std::size_t enough = std::size_t{64} << 10;
+    if (log_)
+        log_->write(bytes);
+    else
+        early_words_.append(bytes.substr(0, enough - std::min(enough, early_words_.size())));
+}
+
 void WorkerSession::on_line(std::string_view line) {
     const protocol::Reply reply =
         protocol::parse_reply(line, job_ && said_hello_ ? job_->request.nonce : std::string());
@@ -137,8 +192,9 @@ void WorkerSession::on_line(std::string_view line) {
                 deadline_.expires_at(Timer::time_point::max());
                 // Nothing to ask a worker that we are already ending.
                 if (seen_.killed_for != KilledFor::nothing) return;
+                offers_context_ = event.offers_context();
                 hooks_.on_hello(event.facts);
-                send_request();
+                if (job_) send_request();
             } else if constexpr (std::is_same_v<Event, protocol::Phase>) {
                 if (!is_ours(event.nonce)) return on_noise(line);
                 seen_.taken = true;
@@ -166,6 +222,7 @@ void WorkerSession::on_line(std::string_view line) {
 
 void WorkerSession::send_request() {
     seen_.hello = true;  // said by this worker, if not for this job
+    seen_.times.start = end_part();
     process_->write(protocol::request_line(job_->request));
     // A worker that gets just one request ends by itself when its input does.
     if (!hooks_.has_next_job) process_->close_stdin();
@@ -200,6 +257,7 @@ void WorkerSession::on_result(Outcome outcome) {
     if (is_first && seen_.killed_for != KilledFor::nothing) return;
     seen_.results.push_back(std::move(outcome));
     if (!is_first) return;
+    seen_.times.answer = end_part();
     deadline_.expires_at(Timer::time_point::max());
     stall_.expires_at(Timer::time_point::max());
     // A second result in the same bytes shall be seen before the first counts as final.
@@ -216,6 +274,7 @@ void WorkerSession::after_result() {
         end_attempt();
         job_ = hooks_.next_job();
         if (job_) {
+            end_part();
             log_.emplace(job_->log, command_.stderr_to_terminal);
             seen_ = Evidence{};
             seen_.reused = true;
@@ -230,6 +289,12 @@ void WorkerSession::after_result() {
           [this] { kill_now(KilledFor::no_exit, command_.kill_grace); });
 }
 
+/// \returns the milliseconds that the part took which ends now
+double WorkerSession::end_part() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double, std::milli>(now - std::exchange(part_began_, now)).count();
+}
+
 void WorkerSession::on_broken_line(std::string reason) {
     if (seen_.broken_line.empty()) seen_.broken_line = std::move(reason);
     if (retiring_) return;
@@ -242,15 +307,17 @@ void WorkerSession::on_broken_line(std::string reason) {
 
 void WorkerSession::on_noise(std::string_view line) {
     ++seen_.noise_lines;
-    log_->write(std::string(line) + "\n");
+    on_stderr(std::string(line) + "\n");
 }
 
 void WorkerSession::on_stdout_end() {
     if (!line_.empty() && !skipping_line_) {
         seen_.partial_line = true;
-        log_->write(line_ + "\n");
+        on_stderr(line_ + "\n");
     }
-    if (!seen_.results.empty() || retiring_ || seen_.killed_for != KilledFor::nothing) return;
+    if (!job_) retiring_ = true;  // it can never answer
+    if (!seen_.results.empty() || (job_ && retiring_) || seen_.killed_for != KilledFor::nothing)
+        return;
     // Most often it is ending just now; who closes stdout and lives on can never answer.
     limit(grace_, command_.kill_grace,
           [this] { kill_now(KilledFor::stdout_closed, command_.kill_grace); });
@@ -266,6 +333,7 @@ void WorkerSession::on_process_end(const ProcessEnd& end) {
     stall_.cancel();
     grace_.cancel();
     ended_ = true;
+    if (seen_.times.answer) seen_.times.exit = end_part();
     end_attempt();
     hooks_.on_end();
 }

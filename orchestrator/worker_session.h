@@ -44,7 +44,8 @@ struct WorkerCommand {
 /// and is ended when there is none, when it breaks the protocol or when it takes too long.
 ///
 /// Usage: `start` once; then the hooks tell what happens, `on_attempt_end` once for each job and
-/// `on_end` once, last.
+/// `on_end` once, last. A worker may also be started before there is a job for it (`stand_by`): it
+/// loads its libraries, says hello and waits for `give`.
 class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
   public:
     struct Hooks {
@@ -70,6 +71,23 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     /// \param token the worker's, which names its control group where it has one
     void start(Job job, const std::string& token, const std::vector<std::string>& environment);
 
+    /// Starts a worker that has no job yet. Of the hooks, those that come before a job count.
+    void stand_by(const std::string& token, const std::vector<std::string>& environment);
+
+    /// Whether a worker that stands by can be given a job.
+    bool is_ready_for_job() const;
+
+    /// Gives its job to a worker that stands by; these hooks count from now on.
+    void give(Job job, Hooks hooks);
+
+    /// Stops a worker that stands by and is still starting, so that it takes no time from others
+    /// that are measured, and lets it go on. One that waits for its job takes none.
+    void pause();
+    void resume();
+
+    /// Lets a worker that stands by and offers to do so create its context on the device.
+    void prepare_context();
+
     /// The folder of the worker's own control group; empty where it has none.
     std::string group() const { return group_ ? group_->folder().string() : std::string(); }
 
@@ -84,7 +102,9 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
   private:
     using Timer = boost::asio::steady_timer;
 
+    bool spawn(const std::string& token, const std::vector<std::string>& environment);
     void on_stdout(std::string_view bytes);
+    void on_stderr(std::string_view bytes);
     void on_line(std::string_view line);
     void on_result(Outcome outcome);
     void on_broken_line(std::string reason);
@@ -97,6 +117,7 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     void sign_of_life();
     void end_overdue(KilledFor reason, std::chrono::milliseconds limit);
     void after_result();
+    double end_part();
     void end_attempt();
     void limit(Timer& timer, std::chrono::milliseconds after, std::function<void()> then);
     void kill_politely(KilledFor reason, std::chrono::milliseconds limit);
@@ -109,12 +130,17 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     std::optional<ControlGroup> group_;  ///< with a memory limit alone
     std::optional<Job> job_;  ///< the job at hand; none before the first and after the last
     std::optional<CellLog> log_;
+    std::string early_words_;  ///< what it printed before there was a job whose log it goes to
     Evidence seen_;
     std::string line_;            ///< the line that is being received
     bool skipping_line_ = false;  ///< it is too long and already told
     bool said_hello_ = false;
+    bool paused_ = false;
+    bool offers_context_ = false;  ///< to create it ahead
     bool retiring_ = false;  ///< gets no further job
     bool ended_ = false;
+    /// When the job at hand reached its present part: given, asked for, answered.
+    std::chrono::steady_clock::time_point part_began_;
     std::chrono::steady_clock::time_point last_sign_;  ///< of life, for the job at hand
     OomKillCounter oom_kills_;
     std::optional<std::int64_t> oom_kills_before_;

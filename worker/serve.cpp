@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <iostream>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -67,8 +68,20 @@ std::string hello() {
                        {"torch", TORCH_VERSION},
                        {"build", build_id()},
                        {"cuda", cuda::is_built_in()}};
+    if (cuda::is_built_in()) facts["prepares"] = json::array{"context"};
     if (const auto age = host::process_age_ms()) facts["start_ms"] = *age;
     return protocol::hello_line(std::move(facts));
+}
+
+/// Does ahead what the next request needs. What goes wrong goes wrong again with the request, which
+/// can be answered.
+void prepare(std::string_view part) {
+    if (part != "context") return;
+    try {
+        if (cuda::is_usable()) cuda::initialize();
+    } catch (const std::exception& problem) {
+        std::cerr << "isosweep-worker: no context ahead: " << one_line(problem.what()) << "\n";
+    }
 }
 
 /// The cell of a request. \throws BadValue
@@ -105,6 +118,10 @@ int serve(ResultOutput& replies) {
     while (const auto line = requests.next()) {
         if (trim(*line).empty()) continue;
         const protocol::Request request = protocol::parse_request(*line);
+        if (!request.prepare.empty()) {
+            prepare(request.prepare);
+            continue;
+        }
         replies.set_last_words(protocol::failure_line(
             request.nonce, Status::error,
             {{"message", "the worker was terminated by an exception it could not handle"}}));
