@@ -284,8 +284,10 @@ class GpuObserver::Look {
         GpuState state;
         if (!device_) return state;
         Memory memory{};
-        if (nvml_.call("nvmlDeviceGetMemoryInfo", device_, &memory))
+        if (nvml_.call("nvmlDeviceGetMemoryInfo", device_, &memory)) {
             state.used_bytes = static_cast<std::int64_t>(memory.used);
+            state.free_bytes = static_cast<std::int64_t>(memory.free);
+        }
         state.temperature_c =
             nvml_.number<unsigned>(1, "nvmlDeviceGetTemperature", device_, temperature_gpu);
         state.slowdown_c = nvml_.number<unsigned>(1, "nvmlDeviceGetTemperatureThreshold", device_,

@@ -11,6 +11,9 @@ namespace {
 /// What comes and goes without anybody's doing; a context takes more.
 constexpr std::int64_t tolerated_bytes = std::int64_t{128} << 20;
 
+/// More than a context and the code of the libraries take; half of it on an H200.
+constexpr std::int64_t context_bytes = std::int64_t{1} << 30;
+
 }  // namespace
 
 bool is_programs_fault(std::uint64_t xid) {
@@ -53,12 +56,22 @@ std::optional<Obstacle> find_obstacle(const GpuState& before, const GpuState& no
 GpuGate::GpuGate(const std::string& gpu_uuid, const char* library)
     : observer_(gpu_uuid, library), before_(observer_.look()) {}
 
-std::optional<Obstacle> GpuGate::obstacle(std::int64_t last_worker) {
+std::optional<Obstacle> GpuGate::obstacle(std::int64_t last_worker, std::int64_t standby) {
     now_ = observer_.look();
     // Who was there before us and left gave room that the next worker should find again.
     if (now_.used_bytes && before_.used_bytes)
         before_.used_bytes = std::min(*before_.used_bytes, *now_.used_bytes);
-    return find_obstacle(before_, now_, last_worker);
+    if (standby == 0) return find_obstacle(before_, now_, last_worker);
+    GpuState expected = before_;
+    if (expected.used_bytes) *expected.used_bytes += context_bytes;
+    expected.pids.insert(std::upper_bound(expected.pids.begin(), expected.pids.end(), standby),
+                         static_cast<unsigned>(standby));
+    return find_obstacle(expected, now_, last_worker);
+}
+
+bool GpuGate::has_room_for_context() {
+    const auto free = observer_.look().free_bytes;
+    return free && *free >= 2 * context_bytes;
 }
 
 void GpuGate::accept_memory() {

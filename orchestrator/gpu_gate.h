@@ -36,7 +36,11 @@ class GpuGate {
     explicit GpuGate(const std::string& gpu_uuid, const char* library = nvml_library);
 
     /// What stands in the way now, after a worker with this process id.
-    std::optional<Obstacle> obstacle(std::int64_t last_worker);
+    /// \param standby the worker that is to start and has a context already; 0: none
+    std::optional<Obstacle> obstacle(std::int64_t last_worker, std::int64_t standby = 0);
+
+    /// Whether there is room beside all that is on the GPU for a context and what comes with it.
+    bool has_room_for_context();
 
     /// Takes the memory in use now for what it should be again: somebody else came.
     void accept_memory();

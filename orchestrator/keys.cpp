@@ -97,6 +97,10 @@ const std::vector<SingleKey>& single_keys() {
         {"isolation", "process", "process: a fresh worker per cell; shared: one worker for all",
          false, [](Options& o, const std::string& v) { set_name(o.isolation, v); },
          names_of<Isolation>()},
+        {"standby", "context",
+         "the next worker starts beside what is not timed: off, libraries, context", false,
+         [](Options& o, const std::string& v) { set_name(o.standby, v); },
+         names_of<StandbyMode>()},
         {"output", "results/CONFIG.csv", "the CSV; journal and logs lie in a folder beside it",
          false,
          [](Options& o, const std::string& v) {

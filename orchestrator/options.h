@@ -20,6 +20,20 @@ struct EnumNames<Isolation> {
         {Isolation::process, "process"}, {Isolation::shared, "shared"}};
 };
 
+/// How far the next worker is when the one before it ends.
+enum class StandbyMode {
+    off,        ///< it is started then
+    libraries,  ///< it has loaded its libraries
+    context,    ///< it also creates its context on the GPU while the one before ends
+};
+template <>
+struct EnumNames<StandbyMode> {
+    static constexpr std::pair<StandbyMode, std::string_view> value[] = {
+        {StandbyMode::off, "off"},
+        {StandbyMode::libraries, "libraries"},
+        {StandbyMode::context, "context"}};
+};
+
 enum class View { cells, warmup, phases, memory, scaling, checks, failures };
 template <>
 struct EnumNames<View> {
@@ -70,6 +84,7 @@ struct Options {
     std::filesystem::path output;
     View view = View::cells;  ///< of the CSV: cells, warmup or phases
     Isolation isolation = Isolation::process;
+    StandbyMode standby = StandbyMode::context;
     std::vector<std::string> gpus;  ///< indices or UUIDs; empty: all
     std::int64_t jobs = 1;
     Order order;

@@ -23,6 +23,10 @@ std::chrono::milliseconds backoff(int tries) {
 
 }  // namespace
 
+bool is_timed(std::string_view phase) {
+    return phase != "build" && phase != "capture" && phase != "memory";
+}
+
 NextStep decide(const Evidence& seen, const Outcome& outcome, const CellHistory& history,
                 const RetryRule& rule) {
     const auto so_far = [&](Decision decision, Status status) {

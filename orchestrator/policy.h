@@ -3,12 +3,16 @@
 #include <isosweep/outcome.h>
 
 #include <chrono>
+#include <string_view>
 
 #include "orchestrator/evidence.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/options.h"
 
 namespace isosweep {
+
+/// Whether others should keep still while a worker is in this phase: it is timed, or we do not know.
+bool is_timed(std::string_view phase);
 
 /// What to do after an attempt at a cell.
 struct NextStep {

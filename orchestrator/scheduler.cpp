@@ -100,16 +100,26 @@ class Scheduler::Run {
             io_.run();
         } catch (...) {
             for (Place& place : places_)
-                if (place.session) place.session->discard();
+                for (const auto& session : {place.session, place.standby.session})
+                    if (session) session->discard();
+            for (const auto& session : leaving_) session->discard();
             throw;
         }
         return end_;
     }
 
   private:
+    /// A worker that waits for the one before it to end.
+    struct Standby {
+        std::shared_ptr<WorkerSession> session;
+        std::string token;
+        std::int64_t pid = 0;
+        bool has_context = false;  ///< or is creating it
+    };
     /// A slot at work.
     struct Place {
         std::shared_ptr<WorkerSession> session;
+        Standby standby;
         std::deque<Precision> probes;  ///< still to do
         std::set<Precision> probed;    ///< done, well or not, or still to do
         CanaryTurn canary;
@@ -117,9 +127,11 @@ class Scheduler::Run {
         std::int64_t last_worker =
             0;  ///< process that has ended on it; 0: none since it was looked at
         std::optional<Clock::time_point> waits_since;  ///< for its GPU
+        std::optional<Clock::time_point> free_since;   ///< its last worker ended
         std::string closed;                            ///< why its GPU is used no more; else empty
         std::string token;                             ///< of its worker
         Clock::time_point started;                     ///< its current attempt
+        std::optional<double> waited_ms;               ///< between its last worker and that
         std::int64_t started_unix_ms = 0;
         std::string cell;   ///< what it runs, for a person
         std::string phase;  ///< the last that the worker told
@@ -235,7 +247,7 @@ class Scheduler::Run {
             if (place.session || place.waits_since || !place.closed.empty()) continue;
             if (!has_work(slot)) continue;
             if (place.gate && place.last_worker != 0 && !is_gpu_ready(slot)) continue;
-            place.token = random_token();
+            place.token = token_of_next_worker(place);
             if (!place.probes.empty())
                 start_probe(slot);
             else if (is_canary_next(slot))
@@ -252,7 +264,8 @@ class Scheduler::Run {
     bool is_gpu_ready(std::size_t slot) {
         Place& place = places_[slot];
         const std::string gpu = "GPU " + settings_.slots[slot].gpu_uuid + ": ";
-        const auto obstacle = place.gate->obstacle(place.last_worker);
+        const auto obstacle = place.gate->obstacle(
+            place.last_worker, place.standby.has_context ? place.standby.pid : 0);
         const Clock::time_point now = Clock::now();
         if (obstacle && !place.waits_since) {
             log::info(gpu + obstacle->reason);
@@ -270,6 +283,7 @@ class Scheduler::Run {
                                 format_duration(static_cast<double>(settings_.gpu_timeout.count()));
             log::warning(place.closed + "; it gets no more cells");
             place.waits_since.reset();
+            if (place.standby.session) dismiss_standby(place);
             return false;
         } else if (obstacle) {
             constexpr std::chrono::milliseconds pause(10);
@@ -310,6 +324,7 @@ class Scheduler::Run {
         hooks.on_phase = [this, slot](const Job&, std::string_view phase) {
             places_[slot].phase = phase;
             display_.cell_phase(static_cast<int>(slot), phase);
+            attend_standby(slot, phase);
         };
         hooks.on_attempt_end = [this, slot](const Job& ended, const Evidence& seen) {
             end_attempt(slot, ended, seen);
@@ -334,7 +349,9 @@ class Scheduler::Run {
         job.log = settings_.probes_folder /
                   ("probe-" + to_text(precision) + "-slot-" + std::to_string(slot) + ".log");
         WorkerSession::Hooks hooks;
-        hooks.on_phase = [](const Job&, std::string_view) {};
+        hooks.on_phase = [this, slot](const Job&, std::string_view phase) {
+            attend_standby(slot, phase);
+        };
         hooks.on_attempt_end = [this, slot, precision](const Job&, const Evidence& seen) {
             end_probe(settings_.slots[slot].gpu_uuid, precision, classify(seen));
         };
@@ -352,32 +369,108 @@ class Scheduler::Run {
         job.request = {random_token(), settings_.canary, {}};
         job.log = settings_.probes_folder / ("canary-slot-" + std::to_string(slot) + ".log");
         WorkerSession::Hooks hooks;
-        hooks.on_phase = [](const Job&, std::string_view) {};
+        hooks.on_phase = [this, slot](const Job&, std::string_view phase) {
+            attend_standby(slot, phase);
+        };
         hooks.on_attempt_end = [this, slot](const Job&, const Evidence& seen) {
             end_canary(slot, classify(seen));
         };
         start_worker(slot, std::move(job), std::move(hooks));
     }
 
-    /// Starts a worker for `job` with the hooks that all workers share.
+    /// Starts a worker for `job`, or gives it to the one that stands by, with the hooks that all
+    /// workers share.
     void start_worker(std::size_t slot, Job job, WorkerSession::Hooks hooks) {
         Place& place = places_[slot];
         hooks.on_spawn = [this, slot](const Process& process) {
             places_[slot].last_worker = process.pid();
-            journal_.write_worker({places_[slot].token, process.pid(), process.start_time(),
-                                   static_cast<int>(slot), settings_.slots[slot].gpu_uuid, boot_,
-                                   places_[slot].session->group()});
+            write_worker(slot, places_[slot].token, process, *places_[slot].session);
         };
         hooks.on_hello = [this](const json::object& facts) { check_hello(facts); };
+        hooks.on_answer = [this, slot] { prepare_standby(slot); };
         if (!place.gate && !settings_.slots[slot].gpu_uuid.empty())
             place.gate.emplace(settings_.slots[slot].gpu_uuid);
         hooks.on_end = [this, slot] {
             places_[slot].session.reset();
+            places_[slot].free_since = Clock::now();
             fill_slots();
         };
+        if (place.standby.session) {
+            const Standby standby = std::exchange(place.standby, {});
+            place.last_worker = standby.pid;
+            place.session = standby.session;
+            place.session->give(std::move(job), std::move(hooks));
+            return;
+        }
         place.session = std::make_shared<WorkerSession>(io_, settings_.worker, std::move(hooks));
         place.session->start(std::move(job), place.token,
                              worker_environment(place.token, settings_.slots[slot]));
+    }
+
+    void write_worker(std::size_t slot, const std::string& token, const Process& process,
+                      const WorkerSession& session) {
+        journal_.write_worker({token, process.pid(), process.start_time(), static_cast<int>(slot),
+                               settings_.slots[slot].gpu_uuid, boot_, session.group()});
+    }
+
+    /// The token of the worker that stands by, if it is fit for a job, else one for a new worker.
+    std::string token_of_next_worker(Place& place) {
+        if (place.standby.session && !place.standby.session->is_ready_for_job())
+            dismiss_standby(place);
+        return place.standby.session ? place.standby.token : random_token();
+    }
+
+    /// A slot's worker has come to a phase: starts the next one beside what is not timed, and lets
+    /// it stand still beside what is.
+    void attend_standby(std::size_t slot, std::string_view phase) {
+        Standby& standby = places_[slot].standby;
+        if (is_timed(phase)) {
+            if (standby.session) standby.session->pause();
+        } else if (standby.session) {
+            standby.session->resume();
+        } else if (settings_.standby != StandbyMode::off && phase == "build" && has_work(slot)) {
+            start_standby(slot);
+        }
+    }
+
+    void start_standby(std::size_t slot) {
+        Standby& standby = places_[slot].standby;
+        standby.token = random_token();
+        WorkerSession::Hooks hooks;
+        hooks.on_spawn = [this, slot](const Process& process) {
+            Standby& spawned = places_[slot].standby;
+            spawned.pid = process.pid();
+            write_worker(slot, spawned.token, process, *spawned.session);
+        };
+        hooks.on_hello = [this](const json::object& facts) { check_hello(facts); };
+        hooks.on_end = [this, slot] { places_[slot].standby = {}; };
+        standby.session =
+            std::make_shared<WorkerSession>(io_, settings_.worker, std::move(hooks));
+        standby.session->stand_by(standby.token,
+                                  worker_environment(standby.token, settings_.slots[slot]));
+    }
+
+    /// A slot's worker has answered: nothing is timed any more. While it ends, the next one may
+    /// take its context, where there is room beside what is not free yet.
+    void prepare_standby(std::size_t slot) {
+        Place& place = places_[slot];
+        if (!place.standby.session) return;
+        place.standby.session->resume();
+        if (settings_.standby != StandbyMode::context || !place.gate ||
+            !place.gate->has_room_for_context())
+            return;
+        place.standby.has_context = true;
+        place.standby.session->prepare_context();
+    }
+
+    /// Ends a worker that stands by and is not needed or not fit.
+    void dismiss_standby(Place& place) {
+        const std::shared_ptr<WorkerSession> session = std::exchange(place.standby, {}).session;
+        leaving_.insert(session);
+        session->leave([this, session] {
+            leaving_.erase(session);
+            finish_if_done();
+        });
     }
 
     /// Takes the next cell for a slot: writes its start, and makes the worker's job of it.
@@ -396,6 +489,10 @@ class Scheduler::Run {
         log::info("start " + job.key + " attempt " + std::to_string(job.attempt) + ": " +
                   describe(planned.cell));
         place.started = Clock::now();
+        place.waited_ms.reset();
+        if (const auto since = std::exchange(place.free_since, std::nullopt))
+            place.waited_ms =
+                std::chrono::duration<double, std::milli>(place.started - *since).count();
         place.started_unix_ms = unix_now_ms();
         place.cell = describe(planned.cell);
         place.phase.clear();
@@ -461,6 +558,8 @@ class Scheduler::Run {
         attempt.number = job.attempt;
         attempt.outcome = classify(seen);
         attempt.token = place.token;
+        attempt.times = seen.times;
+        attempt.times.wait = place.waited_ms;
         attempt.start_ms = place.started_unix_ms;
         attempt.elapsed_ms =
             std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - place.started)
@@ -546,7 +645,9 @@ class Scheduler::Run {
         for (const Place& place : places_)
             if (place.session || (place.waits_since && !stopping())) return;
         if (!unsynced_.empty() || (!stopping() && (has_job() || delayed_ > 0))) return;
-        io_.stop();
+        for (Place& place : places_)
+            if (place.standby.session) dismiss_standby(place);
+        if (leaving_.empty()) io_.stop();
     }
 
     /// How far it is, in a few lines.
@@ -622,6 +723,7 @@ class Scheduler::Run {
     asio::steady_timer ticker_;
     asio::steady_timer saver_;
     std::vector<Place> places_;
+    std::set<std::shared_ptr<WorkerSession>> leaving_;  ///< dismissed, and not gone yet
     std::deque<std::size_t> queue_;  ///< cells to start, by their place in `cells_`
     std::unordered_map<std::string, std::size_t> index_of_;
     bool may_have_further_ = true;   ///< an outcome or a canary was recorded since we asked last

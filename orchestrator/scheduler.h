@@ -24,6 +24,7 @@ struct SweepSettings {
     WorkerCommand worker;
     std::vector<Slot> slots;
     Isolation isolation = Isolation::process;
+    StandbyMode standby = StandbyMode::off;
     std::chrono::milliseconds gpu_timeout{};  ///< for a GPU to be as before
     RetryRule retry;
     std::optional<Witnesses> witnesses;  ///< cells that must lack memory are skipped; else none is
@@ -52,6 +53,9 @@ struct SweepEnd {
 /// With a canary, each slot measures it before its first cell, after each block of cells and behind
 /// the last, in a worker of its own. Cells that were measured while it was not what it was are run
 /// again, once. A canary that fails is told, and no cell is the worse for it.
+///
+/// With a standby, the next worker of a slot starts beside the parts of the present one that are not
+/// timed, and stands still beside those that are. It gets its job when that one is gone.
 ///
 /// Between two workers on a GPU it waits until the GPU is as it was before the first. One that does
 /// not come back is used no more; where none is left, the cells left are `not_run` with the reason.

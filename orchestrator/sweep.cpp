@@ -137,6 +137,9 @@ Sweep::Sweep(Options options)
     DeviceChoice choice = choose_device(plan_, gpus_);
     settings_.worker = worker_command(options_);
     settings_.isolation = options_.isolation;
+    // A launcher's next task would take the place of the present one.
+    if (options_.isolation == Isolation::process && options_.launcher.empty())
+        settings_.standby = options_.standby;
     settings_.gpu_timeout = options_.gpu_timeout;
     settings_.retry = options_.retry;
     settings_.allow_mixed = options_.allow_mixed;

@@ -104,8 +104,8 @@ void WorkerSession::resume() {
 }
 
 void WorkerSession::prepare_context() {
-    if (said_hello_ && std::exchange(offers_context_, false) && is_ready_for_job())
-        process_->write(protocol::prepare_line());
+    wants_context_ = true;
+    if (offers_context_ && is_ready_for_job()) process_->write(protocol::prepare_line());
 }
 
 void WorkerSession::limit_hello() {
@@ -135,6 +135,12 @@ void WorkerSession::restart_limits() {
 void WorkerSession::abort() {
     if (ended_ || !process_) return;
     kill_now(KilledFor::user, {});
+}
+
+void WorkerSession::leave(std::function<void()> gone) {
+    hooks_ = {};
+    hooks_.on_end = std::move(gone);
+    abort();
 }
 
 void WorkerSession::discard() {
@@ -194,7 +200,10 @@ void WorkerSession::on_line(std::string_view line) {
                 if (seen_.killed_for != KilledFor::nothing) return;
                 offers_context_ = event.offers_context();
                 hooks_.on_hello(event.facts);
-                if (job_) send_request();
+                if (job_)
+                    send_request();
+                else if (wants_context_)
+                    prepare_context();
             } else if constexpr (std::is_same_v<Event, protocol::Phase>) {
                 if (!is_ours(event.nonce)) return on_noise(line);
                 seen_.taken = true;
@@ -287,6 +296,7 @@ void WorkerSession::after_result() {
     process_->close_stdin();
     limit(grace_, command_.kill_grace,
           [this] { kill_now(KilledFor::no_exit, command_.kill_grace); });
+    if (hooks_.on_answer) hooks_.on_answer();
 }
 
 /// \returns the milliseconds that the part took which ends now

@@ -55,6 +55,8 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
         std::function<void(const boost::json::object& facts)> on_hello;
         /// A sign of life.
         std::function<void(const Job&, std::string_view phase)> on_phase;
+        /// It has answered a job and gets no other: what is left is its end. May be absent.
+        std::function<void()> on_answer;
         /// The attempt is over.
         std::function<void(const Job&, const Evidence&)> on_attempt_end;
         /// Whether another job waits for this worker; absent where it gets just one.
@@ -85,7 +87,8 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     void pause();
     void resume();
 
-    /// Lets a worker that stands by and offers to do so create its context on the device.
+    /// Lets a worker that stands by create its context on the device as soon as it can, if it
+    /// offers to.
     void prepare_context();
 
     /// The folder of the worker's own control group; empty where it has none.
@@ -96,6 +99,8 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
 
     /// Kills the worker now; its job ends as interrupted.
     void abort();
+    /// Kills a worker that stands by; `gone` is called when it is. Nothing else is told.
+    void leave(std::function<void()> gone);
     /// Kills the worker now and tells nobody. For leaving in a hurry.
     void discard();
 
@@ -137,6 +142,7 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     bool said_hello_ = false;
     bool paused_ = false;
     bool offers_context_ = false;  ///< to create it ahead
+    bool wants_context_ = false;
     bool retiring_ = false;  ///< gets no further job
     bool ended_ = false;
     /// When the job at hand reached its present part: given, asked for, answered.

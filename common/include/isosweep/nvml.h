@@ -60,6 +60,7 @@ struct GpuActivity {
 /// How a GPU is at a moment, as far as the driver tells.
 struct GpuState {
     std::optional<std::int64_t> used_bytes;
+    std::optional<std::int64_t> free_bytes;
     std::optional<double> temperature_c;
     std::optional<double> slowdown_c;                ///< from where on it slows itself down
     std::optional<std::int64_t> uncorrected_errors;  ///< ECC errors since the driver was loaded
