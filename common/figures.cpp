@@ -59,6 +59,7 @@ void add_times(Collector& out, const Statistics& samples, const std::vector<doub
     out.add("min_time_ms", samples.min);
     out.add("max_time_ms", samples.max);
     out.count("samples", samples.n);
+    out.add("measure_total_ms", std::accumulate(samples_ms.begin(), samples_ms.end(), 0.0));
     if (samples.median_ci) {
         out.add("median_ci_low_ms", samples.median_ci->first);
         out.add("median_ci_high_ms", samples.median_ci->second);
@@ -78,6 +79,7 @@ void add_times(Collector& out, const Statistics& samples, const std::vector<doub
 void add_warmup(Collector& out, const json::object& measurement, double median_ms) {
     const std::vector<double> warmup_ms = numbers_member(measurement, "warmup_ms");
     out.count("warmup_samples", warmup_ms.size());
+    out.add("warmup_total_ms", std::accumulate(warmup_ms.begin(), warmup_ms.end(), 0.0));
     if (warmup_ms.empty()) return;
     out.add("first_step_ms", warmup_ms.front());
     out.add("cold_ratio", warmup_ms.front() / median_ms);

@@ -29,6 +29,9 @@ Value value_of(const json::value& value) {
 }
 
 Value value_of(std::int64_t value) { return value; }
+Value value_of(const std::optional<double>& value) {
+    return value ? Value(*value) : Value(std::monostate{});
+}
 Value value_of(bool value) { return to_text(value); }
 Value value_of(const std::string& value) { return value; }
 Value value_of(const OptionalBytes& value) {
@@ -153,6 +156,10 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
                 table.set("gpu_uuid", worker->gpu_uuid);
             table.set("started_at", format_utc(attempt->start_ms));
             table.set("elapsed_ms", attempt->elapsed_ms);
+            table.set("gate_wait_ms", value_of(attempt->times.wait));
+            table.set("worker_start_ms", value_of(attempt->times.start));
+            table.set("answer_ms", value_of(attempt->times.answer));
+            table.set("worker_exit_ms", value_of(attempt->times.exit));
             if (attempt->number > 0) table.set("attempt", std::int64_t{attempt->number});
         }
         table.set("fallback_of", planned.fallback_of);

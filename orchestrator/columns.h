@@ -99,7 +99,13 @@ inline constexpr auto figure_columns =
                                      "fit_linear_tflops",
                                      "fit_attention_tflops",
                                      "fit_memory_gb_per_s",
-                                     "check_flags"});
+                                     "check_flags",
+                                     "gate_wait_ms",
+                                     "worker_start_ms",
+                                     "answer_ms",
+                                     "worker_exit_ms",
+                                     "warmup_total_ms",
+                                     "measure_total_ms"});
 
 /// What a worker may send as single values under names of ours, and that stands as it is.
 inline constexpr auto worker_columns =

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace isosweep {
 namespace {
@@ -57,7 +58,8 @@ GpuGate::GpuGate(const std::string& gpu_uuid, const char* library)
     : observer_(gpu_uuid, library), before_(observer_.look()) {}
 
 std::optional<Obstacle> GpuGate::obstacle(std::int64_t last_worker, std::int64_t standby) {
-    now_ = observer_.look();
+    now_ = look();
+    now_.xids = std::exchange(xids_, {});
     // Who was there before us and left gave room that the next worker should find again.
     if (now_.used_bytes && before_.used_bytes)
         before_.used_bytes = std::min(*before_.used_bytes, *now_.used_bytes);
@@ -69,8 +71,15 @@ std::optional<Obstacle> GpuGate::obstacle(std::int64_t last_worker, std::int64_t
     return find_obstacle(expected, now_, last_worker);
 }
 
+/// A driver error is told but once, whoever looks.
+GpuState GpuGate::look() {
+    GpuState state = observer_.look();
+    xids_.insert(xids_.end(), state.xids.begin(), state.xids.end());
+    return state;
+}
+
 bool GpuGate::has_room_for_context() {
-    const auto free = observer_.look().free_bytes;
+    const auto free = look().free_bytes;
     return free && *free >= 2 * context_bytes;
 }
 

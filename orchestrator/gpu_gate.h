@@ -2,8 +2,10 @@
 
 #include <isosweep/nvml.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace isosweep {
 
@@ -46,9 +48,12 @@ class GpuGate {
     void accept_memory();
 
   private:
+    GpuState look();
+
     GpuObserver observer_;
     GpuState before_;
     GpuState now_;
+    std::vector<std::uint64_t> xids_;  ///< seen, and not yet judged
 };
 
 }  // namespace isosweep

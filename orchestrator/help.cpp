@@ -122,6 +122,7 @@ std::string help_of(Verb verb) {
                     "  memory    what the peak is made of, and how much room there is\n"
                     "  scaling   time against context length, size and batch size, with exponents\n"
                     "  checks    rows held against each other: canary, phases, passes, physics\n"
+                    "  overhead  where the time of a cell goes beside its steps\n"
                     "  failures  the cells that are not ok by cause, and how to run them again\n\n"
                     "Formats: text, markdown, latex (a table with booktabs), typst, csv (all "
                     "columns, exact), html.\n"

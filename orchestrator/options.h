@@ -34,13 +34,13 @@ struct EnumNames<StandbyMode> {
         {StandbyMode::context, "context"}};
 };
 
-enum class View { cells, warmup, phases, memory, scaling, checks, failures };
+enum class View { cells, warmup, phases, memory, scaling, checks, overhead, failures };
 template <>
 struct EnumNames<View> {
     static constexpr std::pair<View, std::string_view> value[] = {
-        {View::cells, "cells"},       {View::warmup, "warmup"},   {View::phases, "phases"},
-        {View::memory, "memory"},     {View::scaling, "scaling"}, {View::checks, "checks"},
-        {View::failures, "failures"},
+        {View::cells, "cells"},       {View::warmup, "warmup"},     {View::phases, "phases"},
+        {View::memory, "memory"},     {View::scaling, "scaling"},   {View::checks, "checks"},
+        {View::overhead, "overhead"}, {View::failures, "failures"},
     };
 };
 

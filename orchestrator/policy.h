@@ -11,7 +11,8 @@
 
 namespace isosweep {
 
-/// Whether others should keep still while a worker is in this phase: it is timed, or we do not know.
+/// Whether others should keep still while a worker is in this phase: it is timed, or we do not
+/// know.
 bool is_timed(std::string_view phase);
 
 /// What to do after an attempt at a cell.

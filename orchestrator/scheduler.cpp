@@ -114,7 +114,8 @@ class Scheduler::Run {
         std::shared_ptr<WorkerSession> session;
         std::string token;
         std::int64_t pid = 0;
-        bool has_context = false;  ///< or is creating it
+
+        bool has_context() const { return session && session->has_context(); }
     };
     /// A slot at work.
     struct Place {
@@ -265,7 +266,7 @@ class Scheduler::Run {
         Place& place = places_[slot];
         const std::string gpu = "GPU " + settings_.slots[slot].gpu_uuid + ": ";
         const auto obstacle = place.gate->obstacle(
-            place.last_worker, place.standby.has_context ? place.standby.pid : 0);
+            place.last_worker, place.standby.has_context() ? place.standby.pid : 0);
         const Clock::time_point now = Clock::now();
         if (obstacle && !place.waits_since) {
             log::info(gpu + obstacle->reason);
@@ -444,8 +445,7 @@ class Scheduler::Run {
         };
         hooks.on_hello = [this](const json::object& facts) { check_hello(facts); };
         hooks.on_end = [this, slot] { places_[slot].standby = {}; };
-        standby.session =
-            std::make_shared<WorkerSession>(io_, settings_.worker, std::move(hooks));
+        standby.session = std::make_shared<WorkerSession>(io_, settings_.worker, std::move(hooks));
         standby.session->stand_by(standby.token,
                                   worker_environment(standby.token, settings_.slots[slot]));
     }
@@ -459,7 +459,6 @@ class Scheduler::Run {
         if (settings_.standby != StandbyMode::context || !place.gate ||
             !place.gate->has_room_for_context())
             return;
-        place.standby.has_context = true;
         place.standby.session->prepare_context();
     }
 

@@ -54,8 +54,8 @@ struct SweepEnd {
 /// the last, in a worker of its own. Cells that were measured while it was not what it was are run
 /// again, once. A canary that fails is told, and no cell is the worse for it.
 ///
-/// With a standby, the next worker of a slot starts beside the parts of the present one that are not
-/// timed, and stands still beside those that are. It gets its job when that one is gone.
+/// With a standby, the next worker of a slot starts beside the parts of the present one that are
+/// not timed, and stands still beside those that are. It gets its job when that one is gone.
 ///
 /// Between two workers on a GPU it waits until the GPU is as it was before the first. One that does
 /// not come back is used no more; where none is left, the cells left are `not_run` with the reason.

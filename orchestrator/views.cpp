@@ -6,6 +6,7 @@
 #include "orchestrator/columns.h"
 #include "orchestrator/failures.h"
 #include "orchestrator/memory_view.h"
+#include "orchestrator/overhead_view.h"
 #include "orchestrator/scaling.h"
 #include "orchestrator/view_parts.h"
 
@@ -154,6 +155,13 @@ Layout layout_of(View view) {
                      "optimizer_bandwidth_percent", "check_flags"},
                     checked_rows,
                     shown_checks};
+        case View::overhead:
+            return {{"model_size", "context_length", "batch_size", "pass_type", "gate_wait_ms",
+                     "worker_start_ms", "driver_ms", "context_ms", "build_ms", "capture_ms",
+                     "warmup_total_ms", "measure_total_ms", "answer_rest_ms", "worker_exit_ms",
+                     "cell_total_ms", "outside_steps_ms"},
+                    overhead_rows,
+                    shown_overhead};
         case View::failures:
             return {{"cause", "cause_cells", "status", "phase", "signal", "exit_code", "model_size",
                      "context_length", "batch_size", "pass_type", "attempts", "message",

@@ -51,13 +51,13 @@ bool WorkerSession::spawn(const std::string& token, const std::vector<std::strin
             oom_kills_before_ = oom_kills_.read();
         }
         argv.insert(argv.end(), command_.argv.begin(), command_.argv.end());
-        process_ = Process::spawn(
-            io_, argv, environment,
-            {.on_stdout = [self](std::string_view bytes) { self->on_stdout(bytes); },
-             .on_stderr = [self](std::string_view bytes) { self->on_stderr(bytes); },
-             .on_stdout_end = [self] { self->on_stdout_end(); },
-             .on_end = [self](const ProcessEnd& end) { self->on_process_end(end); }},
-            group_ ? group_->entry() : -1);
+        process_ =
+            Process::spawn(io_, argv, environment,
+                           {.on_stdout = [self](std::string_view bytes) { self->on_stdout(bytes); },
+                            .on_stderr = [self](std::string_view bytes) { self->on_stderr(bytes); },
+                            .on_stdout_end = [self] { self->on_stdout_end(); },
+                            .on_end = [self](const ProcessEnd& end) { self->on_process_end(end); }},
+                           group_ ? group_->entry() : -1);
     } catch (const Failure&) {
         throw;
     } catch (const std::exception& problem) {
@@ -105,7 +105,9 @@ void WorkerSession::resume() {
 
 void WorkerSession::prepare_context() {
     wants_context_ = true;
-    if (offers_context_ && is_ready_for_job()) process_->write(protocol::prepare_line());
+    if (!offers_context_ || has_context_ || !is_ready_for_job()) return;
+    process_->write(protocol::prepare_line());
+    has_context_ = true;
 }
 
 void WorkerSession::limit_hello() {

@@ -90,6 +90,8 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     /// Lets a worker that stands by create its context on the device as soon as it can, if it
     /// offers to.
     void prepare_context();
+    /// Whether it was asked to and has one, or will soon.
+    bool has_context() const { return has_context_; }
 
     /// The folder of the worker's own control group; empty where it has none.
     std::string group() const { return group_ ? group_->folder().string() : std::string(); }
@@ -143,6 +145,7 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     bool paused_ = false;
     bool offers_context_ = false;  ///< to create it ahead
     bool wants_context_ = false;
+    bool has_context_ = false;
     bool retiring_ = false;  ///< gets no further job
     bool ended_ = false;
     /// When the job at hand reached its present part: given, asked for, answered.

@@ -76,10 +76,13 @@ bool is_first_time(const std::string& nonce_free_name) {
     return fd >= 0;
 }
 
-void count_answer(const std::string& behaviour) {
+/// Adds a line to a file of the folder.
+void note(const std::string& file, const std::string& line) {
     if (const char* const folder = std::getenv("FAKE_WORKER_DIR"))
-        std::ofstream(std::string(folder) + "/answered", std::ios::app) << behaviour << "\n";
+        std::ofstream(std::string(folder) + "/" + file, std::ios::app) << line << "\n";
 }
+
+void count_answer(const std::string& behaviour) { note("answered", behaviour); }
 
 /// How many requests were answered so far, over all processes.
 int count_answers() {
@@ -130,6 +133,7 @@ void answer(const protocol::Request& request) {
     if (behaviour == "exit_untaken") ::_exit(7);
     if (behaviour == "silent") sleep_for_ever();
     say(protocol::phase_line(nonce, "build"));
+    if (behaviour == "build") sleep_ms(number(300));
     say(protocol::phase_line(nonce, "measure"));
 
     if (behaviour == "slow") sleep_ms(number(300));
@@ -291,12 +295,27 @@ int main() {
         std::fputs("cannot find a library\n", stderr);
         return 127;
     }
+    if (how == "slow") sleep_ms(300);
+    // The second one that is started ends, or says nothing, before anybody asks it for something.
+    if (how.starts_with("second_") && !is_first_time("start") && is_first_time("second-start")) {
+        if (how == "second_hangs") sleep_for_ever();
+        return 3;
+    }
     if (how == "protocol_2")
         say("{\"event\":\"hello\",\"protocol\":2}\n");
     else
         say(protocol::hello_line(
-            {{"pid", ::getpid()}, {"torch", ""}, {"build", how.empty() ? "fake" : how}}));
+            {{"pid", ::getpid()},
+             {"torch", ""},
+             {"build", how.empty() ? "fake" : how},
+             {"prepares", how == "prepares" ? json::array{"context"} : json::array{}}}));
     if (how == "deaf") sleep_for_ever();
     std::string line;
-    while (std::getline(std::cin, line)) answer(protocol::parse_request(line));
+    while (std::getline(std::cin, line)) {
+        const protocol::Request request = protocol::parse_request(line);
+        if (request.prepare.empty())
+            answer(request);
+        else
+            note("prepared", request.prepare + " after " + std::to_string(count_answers()));
+    }
 }

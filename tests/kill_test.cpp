@@ -28,8 +28,9 @@ const std::string config =
     "measure-steps = 3\nretry = none\n";
 
 /// The columns that tell of times and attempts, which an interruption changes.
-const std::set<std::string> volatile_columns = {"started_at", "elapsed_ms", "attempt", "attempts",
-                                                "failed_attempts"};
+const std::set<std::string> volatile_columns = {
+    "started_at",   "elapsed_ms",      "attempt",   "attempts",      "failed_attempts",
+    "gate_wait_ms", "worker_start_ms", "answer_ms", "worker_exit_ms"};
 
 /// The CSV but for its volatile columns.
 std::string lasting(const Sandbox& sandbox) {

@@ -452,7 +452,8 @@ TEST_CASE("a killed sweep goes on where it stopped, and its worker died with it"
     sandbox.wait_until([&] {
         const std::string text = journal();
         return contains(text, "\"decision\":\"record\"") &&
-               text.rfind("\"worker\"") > text.find("\"decision\"");
+               text.rfind("\"start\"") > text.find("\"decision\"") &&
+               text.rfind("\"worker\"") > text.find("\"worker\"");
     });
     ::kill(pid, SIGKILL);
     sandbox.wait(pid);
