@@ -316,6 +316,6 @@ int main() {
         if (request.prepare.empty())
             answer(request);
         else
-            note("prepared", request.prepare + " after " + std::to_string(count_answers()));
+            note("prepared", request.prepare);
     }
 }

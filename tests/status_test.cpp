@@ -200,7 +200,8 @@ TEST_CASE("of a sweep on another machine the status says what its journal and it
     // Not while it starts a worker, to which it would leave its lock for a moment.
     sandbox.wait_until([&] {
         const std::string journal = sandbox.file("results/x/journal.jsonl");
-        return journal.rfind(R"("record":"worker")") > journal.find("slow:60000");
+        const std::string worker = R"("record":"worker")";
+        return contains(journal, "slow:60000") && journal.rfind(worker) > journal.find(worker);
     });
     ::kill(run, SIGKILL);
     sandbox.wait(run);
