@@ -9,12 +9,14 @@
 #include <map>
 #include <sstream>
 
+#include "orchestrator/comparison.h"
 #include "orchestrator/errors.h"
 #include "orchestrator/fallback.h"
 #include "orchestrator/files.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/merge.h"
 #include "orchestrator/plan.h"
+#include "orchestrator/recorded_sweep.h"
 #include "orchestrator/report.h"
 #include "orchestrator/sweep.h"
 #include "orchestrator/sweep_watch.h"
@@ -232,6 +234,27 @@ int print_report(const Command& command) {
     else
         write_atomically(command.report, *text);
     return 0;
+}
+
+int print_comparison(const Command& command) {
+    const CompareOptions& options = command.compare;
+    const Comparison comparison = compare(read_sweep(options.a), read_sweep(options.b), options);
+    const auto render = [&] {
+        switch (options.format) {
+            case ComparisonFormat::text:
+                return to_text(comparison);
+            case ComparisonFormat::markdown:
+                return to_markdown(comparison);
+            case ComparisonFormat::json:
+                return to_json(comparison);
+        }
+        return std::string();
+    };
+    if (options.output.empty())
+        print(render());
+    else
+        write_atomically(options.output, render());
+    return comparison.counts().is_worse() ? 1 : 0;
 }
 
 }  // namespace isosweep

@@ -16,5 +16,7 @@ int print_plan(const Command& command);
 int print_status(const Command& command);
 int merge(const Command& command);
 int print_report(const Command& command);
+/// \returns 1 where something is worse
+int print_comparison(const Command& command);
 
 }  // namespace isosweep

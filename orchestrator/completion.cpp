@@ -75,6 +75,7 @@ Names subject_endings(Verb verb) {
         case Verb::status:
             return {"cfg"};
         case Verb::report:
+        case Verb::compare:
             return {"cfg", "csv"};
         case Verb::merge:
             return {"csv"};
@@ -174,7 +175,11 @@ _isosweep() {
     fi
     if [[ $word == = ]]; then word=''; fi
     if [[ -z $flag ]]; then
-        if ((COMP_CWORD > 2)) && [[ ${COMP_WORDS[1]} != merge ]]; then return; fi
+        case ${COMP_WORDS[1]} in
+            merge) ;;
+            compare) if ((COMP_CWORD > 3)); then return; fi ;;
+            *) if ((COMP_CWORD > 2)); then return; fi ;;
+        esac
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(
             compgen -d -- "$word"
@@ -231,7 +236,11 @@ _isosweep() {
         fi
     fi
     if [[ -z $flag ]]; then
-        if ((CURRENT > 3)) && [[ ${words[2]} != merge ]]; then return; fi
+        case ${words[2]} in
+            merge) ;;
+            compare) if ((CURRENT > 4)); then return; fi ;;
+            *) if ((CURRENT > 3)); then return; fi ;;
+        esac
         # The last parentheses say "a file": those before them would be taken for such.
         _files -g "*.(${(j:|:)endings})(-.)"
         return

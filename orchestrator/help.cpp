@@ -53,6 +53,10 @@ Usage:
                                               scaling, checks or failures; format text,
                                               markdown, latex, typst, csv, or html: one page with
                                               all of them and plots; --plots DIR writes the plots
+  isosweep compare A B [--by FIELD=A:B] [--ignore FIELDS] [--threshold PERCENT]
+                                              what changed from one sweep to another, with a
+                                              verdict per cell; exit code 1 where something is
+                                              worse
   isosweep merge A B ... -o C.csv             join sweeps of several machines into one
   isosweep completion bash|zsh                the script that completes this command line
   isosweep COMMAND --help                     every flag of a command
@@ -157,6 +161,28 @@ std::string help_of(Verb verb) {
                     "  bash  source <(isosweep completion bash)\n"
                     "  zsh   source <(isosweep completion zsh), behind compinit\n\n"
                     "`cmake --install` puts both where the shells look for them.\n";
+            break;
+        case Verb::compare:
+            text << R"(Usage: isosweep compare A B [--by FIELD=A:B ...] [--ignore FIELDS]
+                        [--threshold PERCENT] [--force]
+                        [--format text|markdown|json] [--output FILE]
+
+Tells what changed from sweep A to sweep B, from the samples in their journals. A sweep is the CSV
+of a run, its config, or its folder; a CSV without its journal is judged by its statistics.
+Cells are the same where all their fields are.
+
+  --by FIELD=A:B       compare cells with one value of a field in A with those with another in B,
+                       as in --by kernels=reference:fused; A and B may be one file
+  --ignore FIELDS      cells are the same although they differ in these (a comma list)
+  --threshold PERCENT  what is worth a word, of time and of memory (default 1)
+  --force              compare sweeps of different GPUs or drivers all the same
+  --format, --output   how and where it is written
+
+FASTER, SLOWER: beyond the threshold, p < 0.005 and Holm's p < 0.05. SAME: the 95 % interval is
+within the threshold. INCONCLUSIVE: neither.
+Exit codes: 0 nothing worse, 1 something is (SLOWER, more memory, no longer ok), 2 usage or not
+comparable.
+)";
             break;
     }
     return text.str();

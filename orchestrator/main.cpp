@@ -34,6 +34,8 @@ int run_command(const std::vector<std::string>& arguments) {
             return merge(command);
         case Verb::completion:
             break;  // it is all print
+        case Verb::compare:
+            return print_comparison(command);
     }
     return 2;
 }

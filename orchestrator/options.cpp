@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <charconv>
 
 #include "orchestrator/axis_values.h"
 #include "orchestrator/completion.h"
@@ -330,7 +331,73 @@ std::string read_completion(const std::vector<std::string>& arguments) {
     return completion_script(*shell);
 }
 
+/// The name of a cell's field that a person called "cuda-graph", "cuda_graph" or "axis.NAME".
+std::string field_name(const std::string& text) {
+    if (is_custom_axis(text)) return text.substr(std::string("axis.").size());
+    return replace_all(canonical_key(replace_all(text, '_', '-')), '-', '_');
+}
+
+AxisPair parse_axis_pair(const std::string& text) {
+    const auto equals = text.find('=');
+    const auto colon = text.find(':', equals == text.npos ? 0 : equals);
+    if (equals == text.npos || colon == text.npos)
+        throw BadValue("expected FIELD=A:B, as in kernels=reference:fused");
+    return {field_name(text.substr(0, equals)), text.substr(equals + 1, colon - equals - 1),
+            text.substr(colon + 1)};
+}
+
+/// "1", "0.5%": percent as a fraction. \throws BadValue
+double parse_threshold(const std::string& text) {
+    const std::string_view digits =
+        std::string_view(text).substr(0, text.size() - (text.ends_with('%') ? 1 : 0));
+    double percent = 0;
+    const auto [end, problem] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), percent);
+    if (problem != std::errc{} || end != digits.data() + digits.size() || !(percent > 0) ||
+        percent > 100)
+        throw BadValue("expected percent above 0 and up to 100, as in 0.5");
+    return percent / 100;
+}
+
+void read_compare(CompareOptions& options, const std::vector<Flag>& flags) {
+    for (const Flag& flag : flags) {
+        try {
+            if (flag.key == "threshold") {
+                options.threshold = parse_threshold(single_word(flag, false));
+            } else if (flag.key == "force") {
+                options.force = parse_switch(single_word(flag, true));
+            } else if (flag.key == "format") {
+                options.format = named_value<ComparisonFormat>(flag);
+            } else if (flag.key == "output") {
+                options.output = single_word(flag, false);
+                if (options.output.extension() == ".csv")
+                    throw BadValue("expected another ending: a comparison is no CSV");
+            } else if (flag.key == "ignore") {
+                for (const std::string& word : flag.words)
+                    for (const std::string& name : split_list(word))
+                        options.ignored.push_back(field_name(name));
+                if (flag.words.empty()) throw BadValue("expected fields, as in kernels");
+            } else if (flag.key == "by") {
+                for (const std::string& word : flag.words)
+                    options.by.push_back(parse_axis_pair(word));
+                if (flag.words.empty()) throw BadValue("expected FIELD=A:B");
+            } else {
+                refuse_unknown_flag(Verb::compare, flag.key);
+            }
+        } catch (const BadValue& problem) {
+            refuse({"--" + flag.key}, flag.key, join(flag.words, " "), problem.what());
+        }
+    }
+}
+
 }  // namespace
+
+Options read_options(const fs::path& config) {
+    Options options;
+    options.config = config;
+    read_sweep_options(options, {});
+    return options;
+}
 
 fs::path Options::folder() const {
     fs::path folder = output;
@@ -365,6 +432,16 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
     }
     if (*verb == Verb::completion) {
         command.print = read_completion(arguments);
+        return command;
+    }
+    if (*verb == Verb::compare) {
+        if (arguments.size() < 3 || arguments[1].starts_with('-') || arguments[2].starts_with('-'))
+            throw UsageError(
+                "compare needs two sweeps right behind it, as in: isosweep compare "
+                "results/before.csv results/after.csv");
+        command.compare.a = arguments[1];
+        command.compare.b = arguments[2];
+        read_compare(command.compare, split_flags({arguments.begin() + 3, arguments.end()}));
         return command;
     }
     if (arguments.size() < 2 || arguments[1].starts_with('-'))

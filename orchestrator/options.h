@@ -115,6 +115,34 @@ struct Options {
     std::filesystem::path folder() const;
 };
 
+enum class ComparisonFormat { text, markdown, json };
+template <>
+struct EnumNames<ComparisonFormat> {
+    static constexpr std::pair<ComparisonFormat, std::string_view> value[] = {
+        {ComparisonFormat::text, "text"},
+        {ComparisonFormat::markdown, "markdown"},
+        {ComparisonFormat::json, "json"}};
+};
+
+/// A field whose value in A is compared with another one in B.
+struct AxisPair {
+    std::string axis;  ///< by its name in JSON and CSV
+    std::string a;
+    std::string b;
+};
+
+/// What `compare` knows. A sweep is a CSV, a config or a folder.
+struct CompareOptions {
+    std::filesystem::path a;
+    std::filesystem::path b;
+    double threshold = 0.01;           ///< what is worth a word: 0.01 is 1 %
+    std::vector<std::string> ignored;  ///< fields in which cells may differ, by name
+    std::vector<AxisPair> by;
+    bool force = false;  ///< compare different machines
+    ComparisonFormat format = ComparisonFormat::text;
+    std::filesystem::path output;  ///< empty: stdout
+};
+
 /// Which of two outcomes of one cell is taken.
 enum class Prefer { ok, first, last, newest };
 template <>
@@ -135,16 +163,13 @@ struct MergeOptions {
 
 enum class StatusFormat { text, json };
 
-enum class Verb { run, retry, plan, status, report, merge, completion };
+enum class Verb { run, retry, plan, status, report, compare, merge, completion };
 template <>
 struct EnumNames<Verb> {
-    static constexpr std::pair<Verb, std::string_view> value[] = {{Verb::run, "run"},
-                                                                  {Verb::retry, "retry"},
-                                                                  {Verb::plan, "plan"},
-                                                                  {Verb::status, "status"},
-                                                                  {Verb::report, "report"},
-                                                                  {Verb::merge, "merge"},
-                                                                  {Verb::completion, "completion"}};
+    static constexpr std::pair<Verb, std::string_view> value[] = {
+        {Verb::run, "run"},       {Verb::retry, "retry"},          {Verb::plan, "plan"},
+        {Verb::status, "status"}, {Verb::report, "report"},        {Verb::compare, "compare"},
+        {Verb::merge, "merge"},   {Verb::completion, "completion"}};
 };
 
 /// One command line, understood.
@@ -163,7 +188,11 @@ struct Command {
     bool follow = false;                              ///< status --follow
     StatusFormat status_format = StatusFormat::text;  ///< status --json
     MergeOptions merge;
+    CompareOptions compare;
 };
+
+/// What a config alone says. \throws UsageError with one line
+Options read_options(const std::filesystem::path& config);
 
 /// Understands a command line (without the program's name) and the config that it names.
 /// \throws UsageError with one line: file and line or flag, key, value, what was expected

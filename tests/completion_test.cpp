@@ -118,6 +118,9 @@ TEST_CASE("bash completes commands, flags, values and files") {
           Words{"configs", "results", "my", "sweeps", "x.cfg", "y.cfg"});
     CHECK(shells.bash({"run", "configs/"}) == Words{"configs/a.cfg"});
     CHECK(shells.bash({"report", "results/"}) == Words{"results/a.csv"});
+    CHECK(shells.bash({"compare", "results/a.csv", "results/"}) == Words{"results/a.csv"});
+    CHECK(shells.bash({"compare", "results/a.csv", "results/a.csv", "results/"}) == Words{});
+    CHECK(shells.bash({"compare", "a.csv", "b.csv", "--format", "j"}) == Words{"json"});
     CHECK(shells.bash({"merge", "results/a.csv", "results/"}) == Words{"results/a.csv"});
     CHECK(shells.bash({"run", "x.cfg", "--output", "res"}) == Words{});
     CHECK(shells.bash({"merge", "-o", "c"}) == Words{});
@@ -150,6 +153,8 @@ TEST_CASE("zsh completes commands, flags, values and files") {
     CHECK(contains(offered({"run", "x.cfg", "--isolation=process", ""}), "--timeout:"));
     CHECK(contains(offered({"status", "x.cfg", "--follow", ""}), "--json:as one JSON object"));
     CHECK(offered({"report", ""}) == "files -g *.(cfg|csv)(-.)\n");
+    CHECK(offered({"compare", "a.csv", ""}) == "files -g *.(cfg|csv)(-.)\n");
+    CHECK(offered({"compare", "a.csv", "b.csv", ""}) == "");
     CHECK(offered({"merge", "a.csv", ""}) == "files -g *.(csv)(-.)\n");
     CHECK(offered({"merge", "-o", "c.csv", ""}) == "files -g *.(csv)(-.)\n");
     CHECK(offered({"merge", "--allow-mixed", ""}) == "files -g *.(csv)(-.)\n");

@@ -67,6 +67,16 @@ json::object measurement(const json::object& cell) {
     return result;
 }
 
+/// Steps of 10 ms that vary by 0.2 %, times FAKE_WORKER_SCALE where it is set.
+json::array steady_samples(std::int64_t steps) {
+    const char* const variable = std::getenv("FAKE_WORKER_SCALE");
+    const double scale = variable ? std::stod(variable) : 1;
+    json::array samples;
+    for (std::int64_t i = 0; i < steps; ++i)
+        samples.emplace_back(scale * (10 + 0.002 * static_cast<double>(i * 7 % 10)));
+    return samples;
+}
+
 /// Whether this is the first time that the cell is asked for, over all processes.
 bool is_first_time(const std::string& nonce_free_name) {
     const char* const folder = std::getenv("FAKE_WORKER_DIR");
@@ -257,6 +267,8 @@ void answer(const protocol::Request& request) {
         if (answer >= number(0) && answer <= last) slow_down(changed, 2);
     }
     if (behaviour == "slowing") slow_down(changed, std::pow(1.1, count_answers()));
+    if (behaviour == "steady")
+        changed["samples_ms"] = steady_samples(request.cell.at("measure_steps").as_int64());
     if (behaviour == "negative") changed["samples_ms"].as_array()[0] = -1.0;
     if (behaviour == "zero") changed["samples_ms"].as_array()[0] = 0;
     if (behaviour == "too_few") changed["samples_ms"].as_array().pop_back();

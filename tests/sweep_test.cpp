@@ -701,6 +701,7 @@ TEST_CASE("the help, a plan and a table are what they were") {
     CHECK(sandbox.run({"--help"}).out == expected("help.txt"));
     CHECK(sandbox.run({"run", "--help"}).out == expected("help_run.txt"));
     CHECK(sandbox.run({"report", "--help"}).out == expected("help_report.txt"));
+    CHECK(sandbox.run({"compare", "--help"}).out == expected("help_compare.txt"));
     CHECK(sandbox.run({"plan", "x.cfg"}).out == expected("plan.txt"));
     CHECK(sandbox.sweep({"--markdown"}).out == expected("table.txt"));
     CHECK(sandbox.run({"report", "x.cfg", "--format", "csv"})
