@@ -6,6 +6,7 @@
 #   scripts/reference_runs.sh kernels [PEER.py]        reference and fused kernels, beside PEER.py's
 #   scripts/reference_runs.sh faults                   the tests with real faults of the GPU
 #   scripts/reference_runs.sh full                     all sizes, contexts and passes, in bf16
+#   scripts/reference_runs.sh standby                  what a worker that stands by saves, and a canary costs
 # ISOSWEEP names the program (default build/bin/isosweep).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -93,13 +94,38 @@ full() {
     "$isosweep" report "$into/full_bf16.csv"
 }
 
+standby() {
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    "$isosweep" --version | head -1
+    "$isosweep" run configs/smoke.cfg --output "$into/warm.csv" >/dev/null 2>&1
+    rm -rf "$into/warm" "$into/warm.csv"
+    local mode
+    for mode in off libraries context; do
+        timed "isosweep, isolated, standby = $mode" sweep "grid_standby_$mode" configs/isolation_grid.cfg --standby $mode
+    done
+    timed "isosweep, shared" sweep grid_shared configs/isolation_grid.cfg --isolation shared
+    for mode in off libraries context; do
+        echo "== overhead, standby = $mode"
+        "$isosweep" report "$into/grid_standby_$mode.csv" --view overhead
+    done
+    for mode in libraries context; do
+        echo "== standby = off against standby = $mode"
+        "$isosweep" compare "$into/grid_standby_off.csv" "$into/grid_standby_$mode.csv" || true
+    done
+    timed "isosweep, bf16" sweep grid_bf16 configs/isolation_grid.cfg --precision bf16
+    timed "isosweep, bf16, shuffled with a canary" sweep grid_bf16_canary configs/isolation_grid.cfg --precision bf16 \
+        --order shuffle --canary on
+    "$isosweep" report "$into/grid_bf16_canary.csv" --view checks
+}
+
 case $part in
+standby) standby 2>&1 | tee "$into/standby.txt" ;;
 faults) faults 2>&1 | tee "$into/gpu_faults.txt" ;;
 full) full 2>&1 | tee "$into/full_bf16.txt" ;;
 sweeps) sweeps 2>&1 | tee "$into/sweeps.txt" ;;
 kernels) kernels 2>&1 | tee "$into/kernels.txt" ;;
 side-by-side) side_by_side 2>&1 | tee "$into/side_by_side.txt" ;;
-*) sed -n '2,9s/^# //p' "$0" >&2 && exit 2 ;;
+*) sed -n '2,10s/^# //p' "$0" >&2 && exit 2 ;;
 esac
 # What is kept: CSV and journal. Locks, logs and scripts name this machine's folders.
 find "$into" -mindepth 1 -maxdepth 2 \( -name lock -o -name logs -o -name cells \) -exec rm -rf {} +
