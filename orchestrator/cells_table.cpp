@@ -12,6 +12,7 @@
 #include "orchestrator/checks.h"
 #include "orchestrator/clock.h"
 #include "orchestrator/columns.h"
+#include "orchestrator/prediction.h"
 #include "orchestrator/repro.h"
 
 namespace isosweep {
@@ -88,6 +89,15 @@ std::optional<double> attainable_tflops(const Journal& journal, const Attempt* a
     return journal.attainable_tflops(worker->gpu_uuid, cell.precision);
 }
 
+/// What the model alone foresees: whoever reads the CSV can work it out again.
+void set_prediction(Table& table, const Cell& cell, const Setting& setting) {
+    if (cell.device != Device::cuda) return;
+    const Prediction prediction = predict_by_model(cell, setting.gpu, setting.isolation);
+    if (prediction.peak_bytes) table.set("predicted_peak_bytes", *prediction.peak_bytes);
+    if (prediction.step_ms) table.set("predicted_time_ms", *prediction.step_ms);
+    if (prediction.cell_ms) table.set("predicted_elapsed_ms", *prediction.cell_ms);
+}
+
 }  // namespace
 
 bool is_own_column(std::string_view name) {
@@ -135,6 +145,7 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
         for (const auto& [name, figure] :
              figures(cell, outcome.measurement, attainable_tflops(journal, attempt, cell)))
             table.set(name, value_of(figure));
+        set_prediction(table, cell, setting);
         table.set("phase", outcome.phase);
         table.set("exit_code", outcome.exit_code ? Value(std::int64_t{*outcome.exit_code})
                                                  : Value(std::monostate{}));

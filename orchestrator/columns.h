@@ -105,7 +105,10 @@ inline constexpr auto figure_columns =
                                      "answer_ms",
                                      "worker_exit_ms",
                                      "warmup_total_ms",
-                                     "measure_total_ms"});
+                                     "measure_total_ms",
+                                     "predicted_peak_bytes",
+                                     "predicted_time_ms",
+                                     "predicted_elapsed_ms"});
 
 /// What a worker may send as single values under names of ours, and that stands as it is.
 inline constexpr auto worker_columns =
@@ -157,7 +160,8 @@ inline constexpr auto view_columns = std::to_array<std::string_view>(
     {"difference_to_5_warmup_ms", "difference_to_5_warmup_percent", "total_mean_ms",
      "backward_forward_ratio", "memory_room_bytes", "memory_share_percent", "scaling_series",
      "scaling_axis", "local_exponent", "time_exponent", "time_exponent_se", "time_exponent_points",
-     "cause", "cause_cells", "repro"});
+     "cause", "cause_cells", "repro", "peak_error_percent", "time_error_percent",
+     "elapsed_error_percent"});
 
 /// Whether a column of this name means something of ours, so that neither a custom axis nor a
 /// worker's own figure may bear it.

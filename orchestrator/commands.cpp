@@ -13,6 +13,7 @@
 #include "orchestrator/errors.h"
 #include "orchestrator/fallback.h"
 #include "orchestrator/files.h"
+#include "orchestrator/forecast.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/merge.h"
 #include "orchestrator/plan.h"
@@ -178,16 +179,9 @@ int run_sweep(const Command& command, const std::vector<std::string>& arguments)
 }
 
 int print_plan(const Command& command) {
-    const std::vector<PlannedCell> plan = make_plan(command.options.grid);
-    Table table;
-    for (const PlannedCell& planned : plan) {
-        table.add_row();
-        table.set("key", planned.key);
-        table.set("cell", describe(planned.cell));
-        table.set("parameters", num_params(model_config(planned.cell)));
-    }
-    print(to_text(table, {{"key", "key"}, {"cell", "cell"}, {"parameters", "parameters"}}));
-    std::fprintf(stderr, "%s\n", counted(plan.size(), "cell").c_str());
+    const Forecast forecast = make_forecast(command.options);
+    print(printed(forecast.table, shown_forecast(), command.format.value_or(Format::text)));
+    std::fputs(forecast.summary.c_str(), stderr);
     return 0;
 }
 

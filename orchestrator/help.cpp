@@ -45,12 +45,12 @@ Usage:
                                               command again goes on where it stopped
   isosweep retry CONFIG --status LIST         run again the cells with one of these outcomes; with
                  [--fallback RULE]            --fallback, smaller ones for those out of memory
-  isosweep plan CONFIG [--key value ...]      run nothing: list the cells and their keys
+  isosweep plan CONFIG [--key value ...]      run nothing: list the cells, their memory and time
   isosweep status CONFIG [--follow] [--json]  done, running, failed and left, also of a sweep that
                                               runs in another terminal or on another machine
   isosweep report CONFIG_OR_CSV [--view V] [--format F] [--output FILE]
                                               the table: view cells, warmup, phases, memory,
-                                              scaling, checks or failures; format text,
+                                              scaling, checks, failures or prediction; format text,
                                               markdown, latex, typst, csv, or html: one page with
                                               all of them and plots; --plots DIR writes the plots
   isosweep compare A B [--by FIELD=A:B] [--ignore FIELDS] [--threshold PERCENT]
@@ -87,9 +87,11 @@ std::string help_of(Verb verb) {
             break;
         case Verb::plan:
             sweep(
-                "Usage: isosweep plan CONFIG [--key value ...]\n\n"
-                "Lists the cells that `run` would plan, with their keys and what is known of "
-                "them. Runs nothing.\n");
+                "Usage: isosweep plan CONFIG [--format FORMAT] [--key value ...]\n\n"
+                "Lists the cells that `run` would plan, with their keys and what is foreseen of "
+                "them: memory against\nthe GPU's or gpu-memory, FLOPs, time. Runs nothing. "
+                "Formats: text, markdown, latex, typst, html,\ncsv (bytes and milliseconds, "
+                "exact).\n");
             break;
         case Verb::retry:
             sweep(
@@ -127,7 +129,9 @@ std::string help_of(Verb verb) {
                     "  scaling   time against context length, size and batch size, with exponents\n"
                     "  checks    rows held against each other: canary, phases, passes, physics\n"
                     "  overhead  where the time of a cell goes beside its steps\n"
-                    "  failures  the cells that are not ok by cause, and how to run them again\n\n"
+                    "  failures  the cells that are not ok by cause, and how to run them again\n"
+                    "  prediction  what was predicted of memory and time, and by how much it is "
+                    "off\n\n"
                     "Formats: text, markdown, latex (a table with booktabs), typst, csv (all "
                     "columns, exact), html.\n"
                     "html is one file that needs nothing else: summary, machine, plots, the tables "

@@ -93,8 +93,9 @@ Journal Journal::open(const fs::path& file) {
     return journal;
 }
 
-Journal Journal::read(const fs::path& file) {
+Journal Journal::read(const fs::path& file, KeptCells kept) {
     Journal journal;
+    journal.kept_ = kept;
     journal.file_ = file;
     const std::string content = read_file(file);
     journal.load(std::string_view(content).substr(0, content.rfind('\n') + 1));
@@ -229,7 +230,7 @@ void Journal::apply(const json::object& record) {
             attempt.canaries_before = log.medians_ms.size();
             if (status == Status::ok) ++log.cells_since;
         }
-        if (status != Status::oom_gpu) cell.cell.clear();
+        if (kept_ != KeptCells::all && status != Status::oom_gpu) cell.cell.clear();
         if (attempt.decision != Decision::again && is_final(status)) {
             ++cell.attempts;
             if (status != Status::ok) ++cell.failures;

@@ -73,8 +73,8 @@ struct CellHistory {
     std::optional<Attempt> last;      ///< the last one that ended
     std::vector<Pending> pending;     ///< since `recorded`, those that asked for another attempt
     int drifted_attempt = 0;  ///< the recorded one that was found in doubt (`canary`); 0: none
-    /// As it was asked for, while an attempt is open or where the last one lacked GPU memory: what
-    /// it takes to foresee the same of a larger one.
+    /// As it was asked for, while an attempt is open, where the last one lacked GPU memory (what it
+    /// takes to foresee the same of a larger one), or of all cells (`KeptCells`).
     boost::json::object cell;
 
     /// Whether the cell is not run again unasked.
@@ -123,6 +123,12 @@ Status shown_status(const CellHistory& history);
 /// The journal that a person names by itself, its folder, or the CSV that it belongs to.
 std::filesystem::path journal_file(const std::filesystem::path& named);
 
+/// Which cells a journal keeps as they were asked for: it takes memory.
+enum class KeptCells {
+    lacking_memory,  ///< and those whose attempt is open
+    all,
+};
+
 /// The truth about a sweep: one JSON object a line, only ever appended (docs/ARCHITECTURE.md).
 ///
 /// Each record is one write. An end counts once it is synced: append, `sync`, then tell others.
@@ -133,7 +139,8 @@ class Journal {
     static Journal open(const std::filesystem::path& file);
 
     /// Reads without touching: for reports while a sweep runs. \throws ResultsError
-    static Journal read(const std::filesystem::path& file);
+    static Journal read(const std::filesystem::path& file,
+                        KeptCells kept = KeptCells::lacking_memory);
 
     /// Watches a file that a sweep writes, or will write: whatever is there comes with
     /// `read_further`.
@@ -210,6 +217,7 @@ class Journal {
 
     std::filesystem::path file_;
     FileDescriptor fd_;
+    KeptCells kept_ = KeptCells::lacking_memory;
     std::uint64_t size_ = 0;   ///< of the file, a torn last line left out
     std::uint64_t inode_ = 0;  ///< of the file that is watched
     std::size_t lines_ = 0;    ///< read so far

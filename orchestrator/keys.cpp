@@ -150,8 +150,16 @@ const std::vector<SingleKey>& single_keys() {
          false, [](Options& o, const std::string& v) { o.bisect = parse_bisect(v).text; }},
         {"prune", "off", "skip a cell that must lack GPU memory since a smaller one does", true,
          [](Options& o, const std::string& v) { o.prune = parse_switch(v); }},
-        {"learn-from", "none", "prune by the journal of an earlier run on such a GPU, too", false,
+        {"learn-from", "none",
+         "prune and predict by the journal of an earlier run on such a GPU, too", false,
          [](Options& o, const std::string& v) { o.learn_from = v == "none" ? "" : v; }},
+        {"fitting", "off", "skip a cell that is predicted not to fit into the GPU's memory", true,
+         [](Options& o, const std::string& v) { o.fitting = parse_switch(v); }},
+        {"gpu-memory", "the GPU's", "bytes or 24GiB: what predictions of memory are held against",
+         false,
+         [](Options& o, const std::string& v) {
+             parse_field(v, Field{"gpu_memory", FieldKind::setting, 0, ""}, o.gpu_memory);
+         }},
         {"max-failures", "none", "stop when so many cells have failed", false,
          [](Options& o, const std::string& v) {
              o.max_failures.reset();
@@ -197,6 +205,7 @@ const SingleKey* find_single_key(const std::string& name) {
 
 const std::vector<OwnFlag>& own_flags(Verb verb) {
     static const std::map<Verb, std::vector<OwnFlag>> table = {
+        {Verb::plan, {{"format", "how the table is printed", false, names_of<Format>()}}},
         {Verb::retry, {{"status", "outcomes to run again", false, names_of<Status>()}}},
         {Verb::status,
          {{"follow", "print it again whenever it changes, until the sweep ends", true},

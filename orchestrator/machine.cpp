@@ -81,6 +81,16 @@ DeviceChoice choose_device(const std::vector<PlannedCell>& plan, const std::vect
             asked ? "device = cuda was asked for, there is no GPU: measured on CPU" : ""};
 }
 
+std::optional<std::int64_t> gpu_bytes(const Options& options, const std::vector<Gpu>& gpus) {
+    if (options.gpu_memory.bytes > 0) return options.gpu_memory.bytes;
+    if (gpus.empty() || !options.launcher.empty()) return std::nullopt;
+    const auto smallest = std::min_element(
+        gpus.begin(), gpus.end(),
+        [](const Gpu& one, const Gpu& other) { return one.memory_bytes < other.memory_bytes; });
+    // A part of a GPU (MIG) is known by its name alone.
+    return smallest->memory_bytes > 0 ? std::optional(smallest->memory_bytes) : std::nullopt;
+}
+
 std::vector<Slot> make_slots(const Options& options, Device device, const std::vector<Gpu>& gpus) {
     if (!options.launcher.empty() || device != Device::cuda)
         return std::vector<Slot>(static_cast<std::size_t>(options.jobs));

@@ -2,6 +2,8 @@
 
 #include <isosweep/nvml.h>
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +32,10 @@ struct DeviceChoice {
     std::string warning;
 };
 DeviceChoice choose_device(const std::vector<PlannedCell>& plan, const std::vector<Gpu>& gpus);
+
+/// The memory that predictions are held against: what the options say, else what the smallest of
+/// the GPUs has, unless a launcher finds other ones. Absent where nobody knows.
+std::optional<std::int64_t> gpu_bytes(const Options& options, const std::vector<Gpu>& gpus);
 
 /// The sweep's slots: one per GPU, or `jobs` where there is none or a launcher places the workers.
 std::vector<Slot> make_slots(const Options& options, Device device, const std::vector<Gpu>& gpus);

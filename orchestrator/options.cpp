@@ -248,6 +248,13 @@ E named_value(const Flag& flag) {
     return named;
 }
 
+/// Takes a flag whose one value is a name; absent where it was not given.
+template <class E>
+std::optional<E> take_name(std::vector<Flag>& flags, const std::string& key) {
+    const Flag flag = take_flag(flags, key);
+    return flag.key.empty() ? std::nullopt : std::optional(named_value<E>(flag));
+}
+
 /// Takes a flag that stands alone. \returns whether it was given
 bool take_switch(std::vector<Flag>& flags, const std::string& key) {
     const Flag flag = take_flag(flags, key);
@@ -292,16 +299,8 @@ void read_merge(Command& command, std::vector<std::string> arguments) {
 }
 
 void read_report(Command& command, std::vector<Flag> flags) {
-    const auto take_name = [&]<class E>(const std::string& key, E& target) {
-        const Flag flag = take_flag(flags, key);
-        if (flag.key.empty()) return false;
-        target = named_value<E>(flag);
-        return true;
-    };
-    View view{};
-    if (take_name("view", view)) command.view = view;
-    Format format{};
-    if (take_name("format", format)) command.format = format;
+    command.view = take_name<View>(flags, "view");
+    command.format = take_name<Format>(flags, "format");
     if (const Flag flag = take_flag(flags, "output"); !flag.key.empty())
         command.report = single_word(flag, false);
     if (const Flag flag = take_flag(flags, "plots"); !flag.key.empty())
@@ -458,6 +457,7 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
         if (take_switch(flags, "json")) command.status_format = StatusFormat::json;
     }
     if (*verb == Verb::retry) command.statuses = parse_statuses(take_flag(flags, "status"));
+    if (*verb == Verb::plan) command.format = take_name<Format>(flags, "format");
     command.options.config = arguments[1];
     read_sweep_options(command.options, flags);
     check_together(command.options);

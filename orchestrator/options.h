@@ -34,13 +34,15 @@ struct EnumNames<StandbyMode> {
         {StandbyMode::context, "context"}};
 };
 
-enum class View { cells, warmup, phases, memory, scaling, checks, overhead, failures };
+enum class View { cells, warmup, phases, memory, scaling, checks, overhead, failures, prediction };
 template <>
 struct EnumNames<View> {
     static constexpr std::pair<View, std::string_view> value[] = {
-        {View::cells, "cells"},       {View::warmup, "warmup"},     {View::phases, "phases"},
-        {View::memory, "memory"},     {View::scaling, "scaling"},   {View::checks, "checks"},
-        {View::overhead, "overhead"}, {View::failures, "failures"},
+        {View::cells, "cells"},           {View::warmup, "warmup"},
+        {View::phases, "phases"},         {View::memory, "memory"},
+        {View::scaling, "scaling"},       {View::checks, "checks"},
+        {View::overhead, "overhead"},     {View::failures, "failures"},
+        {View::prediction, "prediction"},
     };
 };
 
@@ -99,6 +101,8 @@ struct Options {
     std::string bisect;                ///< likewise
     bool prune = false;                ///< skip what must lack memory since a smaller cell does
     std::filesystem::path learn_from;  ///< a journal whose cells count for that, too
+    OptionalBytes gpu_memory;          ///< what to foresee against, instead of the GPU's own
+    bool fitting = false;              ///< skip what is predicted not to fit
     std::optional<std::int64_t> max_failures;
     bool fail_fast = false;
     bool fail_on_oom = false;
@@ -180,7 +184,7 @@ struct Command {
     bool plans_fallbacks = false;   ///< retry --fallback or --bisect
     std::filesystem::path subject;  ///< report: the config or the CSV
     std::optional<View> view;       ///< report --view
-    std::optional<Format> format;   ///< report --format; text where it is not given
+    std::optional<Format> format;   ///< report --format, plan --format; text where it is not given
     std::filesystem::path report;   ///< report --output; empty: stdout
     std::filesystem::path plots;    ///< report --plots; empty: no files of plots
     std::string print;              ///< text to print instead of doing anything: --help, --version

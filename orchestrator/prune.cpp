@@ -71,13 +71,17 @@ const Witness* Witnesses::find(const Cell& cell) const {
     return found == witnesses_.end() ? nullptr : &*found;
 }
 
-Journal read_witness_journal(const fs::path& path, const std::string& gpu) {
+Journal read_earlier_journal(const fs::path& path) {
     const fs::path file = journal_file(path);
     if (!fs::is_regular_file(file))
         throw UsageError("learn-from = '" + path.string() +
                          "': expected the journal of an earlier run, as in "
                          "results/full/journal.jsonl");
-    Journal journal = Journal::read(file);
+    return Journal::read(file, KeptCells::all);
+}
+
+Journal read_witness_journal(const fs::path& path, const std::string& gpu) {
+    Journal journal = read_earlier_journal(path);
     const std::string other = journal.setting() ? journal.setting()->gpu : std::string();
     if (other != gpu)
         throw UsageError("learn-from = '" + path.string() + "': was measured on '" + other +

@@ -39,8 +39,11 @@ class Witnesses {
     std::vector<Witness> witnesses_;  ///< none of which another one of them makes needless
 };
 
-/// Reads the journal of an earlier run: a file, or the folder or CSV that it belongs to.
-/// \throws UsageError where there is none or it is of another GPU than `gpu`; ResultsError
+/// Reads the journal of an earlier run, with all its cells: a file, or the folder or CSV that it
+/// belongs to. \throws UsageError where there is none; ResultsError
+Journal read_earlier_journal(const std::filesystem::path& path);
+
+/// The same for a sweep on `gpu`. \throws UsageError where it is of another one, too
 Journal read_witness_journal(const std::filesystem::path& path, const std::string& gpu);
 
 }  // namespace isosweep

@@ -88,8 +88,13 @@ std::string report_table(const Command& command, const ReportSource& source) {
     if (table.row_count() == 0)
         std::fprintf(stderr, "no cell of %s belongs into the view %s\n",
                      command.subject.string().c_str(), std::string(to_name(view)).c_str());
-    const std::vector<ShownColumn> shown = shown_columns(view, table);
-    switch (command.format.value_or(Format::text)) {
+    return printed(table, shown_columns(view, table), command.format.value_or(Format::text));
+}
+
+}  // namespace
+
+std::string printed(const Table& table, const std::vector<ShownColumn>& shown, Format format) {
+    switch (format) {
         case Format::text:
             return to_text(table, shown);
         case Format::markdown:
@@ -98,15 +103,13 @@ std::string report_table(const Command& command, const ReportSource& source) {
             return to_latex(table, shown);
         case Format::typst:
             return to_typst(table, shown);
+        case Format::html:
+            return to_html(table, shown);
         case Format::csv:
             return to_csv(table);
-        case Format::html:
-            break;  // a page, not a table
     }
     return {};
 }
-
-}  // namespace
 
 std::optional<std::string> make_report(const Command& command) {
     const ReportSource source = read_source(command);

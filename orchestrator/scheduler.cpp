@@ -215,20 +215,28 @@ class Scheduler::Run {
         }
     }
 
-    /// Records a cell as skipped where a smaller one is known to lack memory. \returns whether
+    /// Records a cell as skipped where it is known to lack memory, or foreseen to. \returns whether
     bool skip_hopeless(std::size_t cell) {
-        if (!settings_.witnesses) return false;
+        const Cell asked = on_device(cells_[cell].cell, settings_.device);
+        std::optional<Outcome> outcome = lacks_memory(asked);
+        if (!outcome && settings_.fitting) outcome = settings_.fitting->obstacle(asked);
+        if (!outcome) return false;
+        record_unrun(cell, std::move(*outcome));
+        return true;
+    }
+
+    /// The outcome of a cell that is not to be run since a smaller one lacked memory.
+    std::optional<Outcome> lacks_memory(const Cell& cell) const {
         const Witness* const witness =
-            settings_.witnesses->find(on_device(cells_[cell].cell, settings_.device));
-        if (!witness) return false;
+            settings_.witnesses ? settings_.witnesses->find(cell) : nullptr;
+        if (!witness) return std::nullopt;
         Outcome outcome;
         outcome.status = Status::skipped;
         outcome.message = "needs at least the memory of " + witness->key + " (" +
                           describe(witness->cell) + "), which lacked it" +
                           (witness->origin.empty() ? "" : " in " + witness->origin);
         outcome.error = {{"witness", witness->key}};
-        record_unrun(cell, std::move(outcome));
-        return true;
+        return outcome;
     }
 
     /// Records the outcome of a cell that was not run.

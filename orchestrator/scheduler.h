@@ -11,6 +11,7 @@
 #include "orchestrator/journal.h"
 #include "orchestrator/options.h"
 #include "orchestrator/plan.h"
+#include "orchestrator/prediction.h"
 #include "orchestrator/probe.h"
 #include "orchestrator/prune.h"
 #include "orchestrator/slot.h"
@@ -28,6 +29,7 @@ struct SweepSettings {
     std::chrono::milliseconds gpu_timeout{};  ///< for a GPU to be as before
     RetryRule retry;
     std::optional<Witnesses> witnesses;  ///< cells that must lack memory are skipped; else none is
+    std::optional<FittingGate> fitting;  ///< cells foreseen not to fit are skipped; else none is
     bool allow_mixed = false;            ///< workers of several builds may measure for one sweep
     std::optional<std::int64_t> max_failures;  ///< start no more cells when so many have failed
     Device device = Device::cpu;               ///< what `auto` and `cuda` mean

@@ -176,13 +176,14 @@ Sweep::Sweep(Options options)
         journal_->write_header(now);
     else
         choice = go_on_with(now);
-    if (options_.prune || !options_.learn_from.empty()) {
+    std::optional<Journal> earlier;
+    if (!options_.learn_from.empty()) earlier = read_witness_journal(options_.learn_from, now.gpu);
+    if (options_.prune || earlier) {
         settings_.witnesses.emplace();
         settings_.witnesses->add_from(*journal_);
     }
-    if (!options_.learn_from.empty())
-        settings_.witnesses->add_from(read_witness_journal(options_.learn_from, now.gpu),
-                                      options_.learn_from.string());
+    if (earlier) settings_.witnesses->add_from(*earlier, options_.learn_from.string());
+    if (options_.fitting) keep_to_what_fits(earlier);
     if (!rule_.text.empty()) journal_->write_fallback_rule(rule_.text);
     settings_.device = choice.device;
     settings_.slots = make_slots(options_, choice.device, gpus_);
@@ -195,6 +196,18 @@ Sweep::Sweep(Options options)
     if (const auto& limit = settings_.worker.memory_limit)
         log::info("memory-limit = " + format_bytes(limit->bytes) + ", by control groups in " +
                   limit->home.folder.string());
+}
+
+void Sweep::keep_to_what_fits(const std::optional<Journal>& earlier) {
+    const auto bytes = gpu_bytes(options_, gpus_);
+    if (!bytes && options_.grid.gpu_memory_limit.bytes == 0)
+        log::warning(
+            "fitting = on skips nothing: the memory of the GPU is not known here; give it with "
+            "gpu-memory");
+    Predictor predictor(journal_->setting()->gpu, journal_->setting()->isolation);
+    predictor.learn_from(Journal::read(journal_->file(), KeptCells::all));
+    if (earlier) predictor.learn_from(*earlier);
+    settings_.fitting.emplace(std::move(predictor), bytes);
 }
 
 DeviceChoice Sweep::go_on_with(Setting now) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "orchestrator/fallback.h"
@@ -40,6 +41,8 @@ class Sweep {
     /// Checks that the journal's setting is `now`, or that another is allowed, and notes it there.
     /// \returns what `device` means in this sweep
     DeviceChoice go_on_with(Setting now);
+    /// From here on cells that are foreseen not to fit are skipped. `earlier` is learned from, too.
+    void keep_to_what_fits(const std::optional<Journal>& earlier);
     void keep_repro(const PlannedCell& planned, const Attempt& attempt) const;
     /// The last resort where the disk fails: tells on stderr what may not be on it.
     void save_what_can_be() const;

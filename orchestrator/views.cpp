@@ -7,6 +7,7 @@
 #include "orchestrator/failures.h"
 #include "orchestrator/memory_view.h"
 #include "orchestrator/overhead_view.h"
+#include "orchestrator/prediction_view.h"
 #include "orchestrator/scaling.h"
 #include "orchestrator/view_parts.h"
 
@@ -169,6 +170,13 @@ Layout layout_of(View view) {
                      "command"},
                     failure_rows,
                     shown_failures};
+        case View::prediction:
+            return {{"model_size", "context_length", "batch_size", "pass_type",
+                     "predicted_peak_bytes", "peak_allocated_bytes", "peak_error_percent",
+                     "predicted_time_ms", "median_time_ms", "time_error_percent",
+                     "predicted_elapsed_ms", "elapsed_ms", "elapsed_error_percent"},
+                    prediction_rows,
+                    shown_prediction};
     }
     return {};
 }

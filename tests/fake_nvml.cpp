@@ -1,8 +1,9 @@
 // A stand-in for libnvidia-ml.so.1 with FAKE_NVML_COUNT GPUs, else one: "GPU-fake-0" and so on.
 // Environment variables say how they are: FAKE_NVML_REASONS their clock event reasons
-// (hexadecimal), FAKE_NVML_PIDS who computes on them (a blank-separated list), FAKE_NVML_STATE a
-// file with the first one's used MiB, temperature, uncorrected ECC errors and an Xid that just
-// happened, or none. With FAKE_NVML_OLD defined it is one that knows little.
+// (hexadecimal), FAKE_NVML_NAME their name, FAKE_NVML_MIB their memory, FAKE_NVML_PIDS who
+// computes on them (a blank-separated list), FAKE_NVML_STATE a file with the first one's used MiB,
+// temperature, uncorrected ECC errors and an Xid that just happened, or none. With FAKE_NVML_OLD
+// defined it is one that knows little.
 
 #include <cstdio>
 #include <cstdlib>
@@ -85,12 +86,14 @@ int nvmlDeviceGetUUID(Handle device, char* text, unsigned size) {
     return success;
 }
 int nvmlDeviceGetName(Handle, char* text, unsigned size) {
-    std::snprintf(text, size, "Fake GPU");
+    const char* const name = variable("FAKE_NVML_NAME");
+    std::snprintf(text, size, "%s", *name ? name : "Fake GPU");
     return success;
 }
 int nvmlDeviceGetMemoryInfo(Handle device, unsigned long long* total_free_used) {
     const State state = state_of(device);
-    total_free_used[0] = 8ULL << 30U;
+    const unsigned long long mib = std::strtoull(variable("FAKE_NVML_MIB"), nullptr, 10);
+    total_free_used[0] = mib > 0 ? mib << 20U : 8ULL << 30U;
     total_free_used[2] = state.used_mib << 20U;
     total_free_used[1] = total_free_used[0] - total_free_used[2];
     return state.lost ? is_lost : success;
