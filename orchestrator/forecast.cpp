@@ -74,7 +74,7 @@ struct Totals {
     std::size_t left = 0;
     std::size_t untimed = 0;
     std::size_t measured = 0;
-    std::size_t without_room = 0;  ///< of those with a peak
+    std::size_t without_room = 0;  ///< with a peak, and nothing to hold it against
     std::vector<const PlannedCell*> unfit;
     std::vector<const PlannedCell*> tight;
 };
@@ -194,16 +194,15 @@ Forecast make_forecast(const Options& options) {
         const Cell cell = on_device(planned.cell, place.device);
         const Prediction prediction = predictor.predict(cell);
         const auto available =
-            cell.device == Device::cpu ? std::nullopt : available_bytes(cell, place.gpu_bytes);
+            prediction.peak_bytes ? available_bytes(cell, place.gpu_bytes) : std::nullopt;
         std::optional<Fit> fit;
-        if (prediction.peak_bytes && available)
-            fit = fit_of(cell, *prediction.peak_bytes, *available);
+        if (available) fit = fit_of(cell, *prediction.peak_bytes, *available);
         add_row(forecast.table, planned, prediction, available, fit);
 
         if (prediction.peak_bytes && !available) ++totals.without_room;
         if (fit == Fit::no) totals.unfit.push_back(&planned);
         if (fit == Fit::tight) totals.tight.push_back(&planned);
-        if (prediction.step_ms && prediction.basis == Basis::measured) ++totals.measured;
+        if (prediction.step_ms && prediction.basis == PredictionBasis::measured) ++totals.measured;
         const bool is_left = !place.own || !place.own->history(planned.key).is_done();
         const auto share = sweep_share_ms(options, prediction, fit);
         totals.left += is_left ? 1 : 0;

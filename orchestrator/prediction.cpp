@@ -135,14 +135,14 @@ Prediction Predictor::predict(const Cell& cell) const {
     if (!overheads_ms_.empty()) prediction.overhead_ms = overheads_ms_[overheads_ms_.size() / 2];
     if (const auto known = measured_.find(key_of(essence_of(cell))); known != measured_.end()) {
         const Measured& measured = known->second;
-        prediction.basis = Basis::measured;
+        prediction.basis = PredictionBasis::measured;
         prediction.step_ms = measured.step_ms;
         if (measured.overhead_ms) prediction.overhead_ms = measured.overhead_ms;
         if (measured.peak_bytes) prediction.peak_bytes = measured.peak_bytes;
     } else if (cell.custom.empty()) {
         const double model_ms = model_step_ms(cell);
         if (const auto ratio = learned_ratio(cell, model_ms)) {
-            prediction.basis = Basis::learned;
+            prediction.basis = PredictionBasis::learned;
             prediction.step_ms = *ratio * model_ms;
         }
     }

@@ -17,25 +17,27 @@
 namespace isosweep {
 
 /// What a prediction rests on.
-enum class Basis {
+enum class PredictionBasis {
     model,     ///< what is known of our worker and of the GPU's datasheet
     learned,   ///< the model's time, times what other cells took of theirs
     measured,  ///< the same cell, measured before
 };
 template <>
-struct EnumNames<Basis> {
-    static constexpr std::pair<Basis, std::string_view> value[] = {
-        {Basis::model, "model"}, {Basis::learned, "learned"}, {Basis::measured, "measured"}};
+struct EnumNames<PredictionBasis> {
+    static constexpr std::pair<PredictionBasis, std::string_view> value[] = {
+        {PredictionBasis::model, "model"},
+        {PredictionBasis::learned, "learned"},
+        {PredictionBasis::measured, "measured"}};
 };
 
 /// What is foreseen of a cell; absent where nobody can tell.
 struct Prediction {
-    std::optional<std::int64_t> peak_bytes;  ///< corresponds to `peak_allocated_bytes`
-    std::optional<MemoryPrediction> memory;  ///< its parts, by the model
-    std::optional<double> step_ms;           ///< corresponds to `median_time_ms`
-    std::optional<double> overhead_ms;       ///< of the cell, beside its steps
-    std::optional<double> cell_ms;           ///< corresponds to `elapsed_ms`
-    Basis basis = Basis::model;              ///< of the time
+    std::optional<std::int64_t> peak_bytes;          ///< corresponds to `peak_allocated_bytes`
+    std::optional<MemoryPrediction> memory;          ///< its parts, by the model
+    std::optional<double> step_ms;                   ///< corresponds to `median_time_ms`
+    std::optional<double> overhead_ms;               ///< of the cell, beside its steps
+    std::optional<double> cell_ms;                   ///< corresponds to `elapsed_ms`
+    PredictionBasis basis = PredictionBasis::model;  ///< of the time
 };
 
 /// By the model alone, a pure function: for our own worker, on a GPU by its name. `isolation` as in

@@ -47,7 +47,11 @@ Table prediction_rows(const Table& cells) {
 }
 
 std::vector<ShownColumn> shown_prediction(const Table& rows) {
-    std::vector<ShownColumn> shown = shown_axes(rows);
+    // The last row is no cell: it would make every axis one that varies.
+    Table cells = without_rows(rows);
+    for (std::size_t row = 0; row < rows.row_count(); ++row)
+        if (!text_at(rows, row, "status").empty()) copy_row(cells, rows, row);
+    std::vector<ShownColumn> shown = shown_axes(cells);
     for (const ShownColumn& column :
          std::vector<ShownColumn>{{"predicted_peak_bytes", "predicted GiB", 3, ShowAs::gibibytes},
                                   {"peak_allocated_bytes", "peak GiB", 3, ShowAs::gibibytes},

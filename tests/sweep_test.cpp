@@ -719,7 +719,7 @@ TEST_CASE("the configs that come with the project plan what they say") {
         CHECK(file_contents(config).starts_with("# "));
         const Ran ran = sandbox.run({"plan", config});
         CHECK(ran.exit_code == 0);
-        CHECK(ran.err == std::to_string(cells) + " cells\n");
+        CHECK(ran.err.starts_with(std::to_string(cells) + " cells\n"));
     }
 }
 
