@@ -166,7 +166,7 @@ double parameters_and_buffers(const Cell& cell, const Sizes& s, const Weights& w
 /// The moments at which a step may hold most.
 class Moments {
   public:
-    Moments(const Cell& cell)
+    explicit Moments(const Cell& cell)
         : cell_(cell),
           sizes_(cell),
           weights_(sizes_),

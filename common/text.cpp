@@ -131,6 +131,10 @@ std::int64_t parse_bytes(std::string_view text) {
     return static_cast<std::int64_t>(std::llround(*bytes));
 }
 
+std::string counted(std::size_t number, const std::string& what) {
+    return std::to_string(number) + " " + what + (number == 1 ? "" : "s");
+}
+
 std::string format_bytes(std::int64_t bytes) {
     static constexpr std::array<std::string_view, 5> units = {"B", "KiB", "MiB", "GiB", "TiB"};
     double value = static_cast<double>(bytes);

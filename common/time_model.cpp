@@ -18,7 +18,7 @@ struct DeviceRates {
 };
 
 /// How a pass through the model uses a device: found by least squares over the phases of 109 cells
-/// on an H200 (results/reference), each by its relative error.
+/// on an H200 (results/reference but full_bf16), of the relative error.
 struct PassCosts {
     double linear_share;     ///< of the peak, in products with weights
     double attention_share;  ///< in those of attention, over all of T^2
@@ -75,17 +75,19 @@ constexpr double fp32_reference_tflops = 67;
 /// AdamW reads parameter, gradient and two moments, and writes all but the gradient.
 constexpr double adamw_bytes = 28;
 
+enum class Direction { forward, backward };
+
 struct PassTime {
     double gpu_ms = 0;
     double host_ms = 0;
 };
 
 /// Lengths of the sums of a pass' products, one behind the other.
-double sum_steps(const Cell& cell, bool backward) {
+double sum_steps(const Cell& cell, Direction direction) {
     const auto width = static_cast<double>(cell.d_model);
     const auto inner = static_cast<double>(cell.d_ff);
     const auto layers = static_cast<double>(cell.num_layers);
-    if (!backward) return layers * (6 * width + inner) + width;
+    if (direction == Direction::forward) return layers * (6 * width + inner) + width;
     const double tokens =
         static_cast<double>(cell.batch_size) * static_cast<double>(cell.context_length);
     return layers * (5 * width + 2 * inner + 7 * tokens) + static_cast<double>(cell.vocab_size) +
@@ -93,7 +95,7 @@ double sum_steps(const Cell& cell, bool backward) {
 }
 
 PassTime pass_time(const Cell& cell, const DeviceRates& rates, const PassCosts& costs,
-                   bool backward) {
+                   Direction direction) {
     const ForwardFlops flops =
         forward_flops(model_config(cell), cell.batch_size, cell.context_length);
     const auto layers = static_cast<double>(cell.num_layers);
@@ -108,14 +110,14 @@ PassTime pass_time(const Cell& cell, const DeviceRates& rates, const PassCosts& 
         costs.weight_bytes * static_cast<double>(matmul_params(model_config(cell)));
     const double products =
         (flops.linear / costs.linear_share + flops.attention / costs.attention_share) *
-        (backward ? 2 : 1);
+        (direction == Direction::backward ? 2 : 1);
     PassTime time;
     time.gpu_ms =
         products / rates.tflops * 1e-9 + bytes / (bandwidth_share * rates.gb_per_s) * 1e-6;
     if (!rates.has_launches) return time;
     time.gpu_ms += layers * costs.launches * kernel_gap_us * 1e-3;
     if (cell.precision == Precision::fp32)
-        time.gpu_ms += sum_steps(cell, backward) * fp32_sum_step_ns *
+        time.gpu_ms += sum_steps(cell, direction) * fp32_sum_step_ns *
                        (fp32_reference_tflops / rates.fp32_tflops) * 1e-6;
     time.host_ms = layers * costs.launches * costs.launch_us * 1e-3;
     return time;
@@ -125,9 +127,9 @@ double step_ms(const Cell& cell, const DeviceRates& rates) {
     const StepCosts& costs = costs_of(cell);
     PassCosts forward = costs.forward;
     if (cell.pass_type == PassType::forward) forward.launch_us = costs.launch_us_without_gradients;
-    std::vector<PassTime> passes = {pass_time(cell, rates, forward, false)};
+    std::vector<PassTime> passes = {pass_time(cell, rates, forward, Direction::forward)};
     if (cell.pass_type != PassType::forward) {
-        passes.push_back(pass_time(cell, rates, costs.backward, true));
+        passes.push_back(pass_time(cell, rates, costs.backward, Direction::backward));
         if (cell.activation_checkpointing) passes.push_back(passes.front());
     }
     PassTime step;

@@ -1,5 +1,6 @@
 #include "orchestrator/commands.h"
 
+#include <isosweep/text.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -27,11 +28,6 @@
 namespace isosweep {
 namespace fs = std::filesystem;
 namespace {
-
-/// "1 cell", "2 cells".
-std::string counted(std::size_t number, const std::string& what) {
-    return std::to_string(number) + " " + what + (number == 1 ? "" : "s");
-}
 
 /// The command line with another verb and further words; without what would start over.
 std::string command_like(const std::vector<std::string>& arguments, const std::string& verb,

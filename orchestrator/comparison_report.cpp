@@ -136,11 +136,6 @@ std::string times_text(const Comparison& comparison, const Style& style) {
            "\n";
 }
 
-/// "1 cell", "2 cells".
-std::string counted(std::size_t number, const std::string& what) {
-    return std::to_string(number) + " " + what + (number == 1 ? "" : "s");
-}
-
 std::string summary_text(const Comparison& comparison, const Style& style) {
     const Counts counts = comparison.counts();
     std::vector<std::string> verdicts;

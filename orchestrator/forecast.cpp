@@ -128,10 +128,6 @@ double probes_ms(const Options& options, const Place& place, const std::vector<P
     return probe_ms * static_cast<double>(precisions.size());
 }
 
-std::string counted(std::size_t number, const std::string& what) {
-    return std::to_string(number) + " " + what + (number == 1 ? "" : "s");
-}
-
 std::string list_cells(const std::string& title, const std::vector<const PlannedCell*>& cells) {
     constexpr std::size_t most = 10;
     if (cells.empty()) return {};
@@ -184,7 +180,8 @@ std::string summary_of(const Options& options, const Totals& totals, const Place
 Forecast make_forecast(const Options& options) {
     const std::vector<PlannedCell> plan = make_plan(options.grid);
     const Place place = place_of(options, plan);
-    Predictor predictor(place.gpu, to_text(options.isolation));
+    Predictor predictor(place.gpu, to_text(options.isolation),
+                        options.launcher.empty() ? options.standby : StandbyMode::off);
     if (place.own) predictor.learn_from(*place.own);
     if (place.earlier) predictor.learn_from(*place.earlier);
 

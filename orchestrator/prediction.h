@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "orchestrator/journal.h"
+#include "orchestrator/options.h"
 #include "orchestrator/plan.h"
 
 namespace isosweep {
@@ -41,15 +42,16 @@ struct Prediction {
 };
 
 /// By the model alone, a pure function: for our own worker, on a GPU by its name. `isolation` as in
-/// a journal: where a worker measures several cells, each costs less beside its steps.
+/// a journal: where a worker measures several cells, each costs less beside its steps. No standby.
 Prediction predict_by_model(const Cell& cell, const std::string& gpu, const std::string& isolation);
 
 /// Foresees cells of one device, from the model and from what was measured there. Cells are as a
 /// worker gets them (`on_device`).
 class Predictor {
   public:
-    /// `gpu` as a journal names it; empty where there is none: then all times are learned.
-    explicit Predictor(std::string gpu, std::string isolation);
+    /// `gpu` as a journal names it; empty where there is none: then all times are learned. What a
+    /// standby saves of a worker's start is taken off what the model gives that start.
+    Predictor(std::string gpu, std::string isolation, StandbyMode standby = StandbyMode::off);
 
     /// Learns from the cells of a journal that are ok and were measured on this predictor's GPU;
     /// read it with `KeptCells::all`. Cells measured in another isolation tell of their steps
@@ -70,12 +72,15 @@ class Predictor {
     /// Cells of a kind by the time that the model gives them: (ln of that, ln of measured over it).
     using Ratios = std::map<double, double>;
 
-    void learn(const Cell& cell, const Attempt& attempt, bool same_isolation);
+    /// `elapsed_ms`: of the whole cell, where that says something of a start in this isolation.
+    void learn(const Cell& cell, const boost::json::object& measurement,
+               std::optional<double> elapsed_ms);
     double model_step_ms(const Cell& cell) const;
     std::optional<double> learned_ratio(const Cell& cell, double model_ms) const;
 
     std::string gpu_;
     std::string isolation_;
+    StandbyMode standby_;
     std::unordered_map<std::string, Measured> measured_;  ///< by the key of the cell's essence
     std::map<int, Ratios> ratios_;                        ///< by kind, from the narrow to the wide
     std::vector<double> overheads_ms_;                    ///< sorted
@@ -93,9 +98,8 @@ struct EnumNames<Fit> {
         {Fit::yes, "yes"}, {Fit::tight, "tight"}, {Fit::no, "no"}};
 };
 
-/// What a cell's tensors may take of a GPU of `gpu_bytes`, and what is told of that: less what CUDA
-/// and its libraries take beside them, and no more than the cell's own limit. Absent where neither
-/// is known.
+/// What a cell's tensors may take of a GPU of `gpu_bytes`: all but what CUDA and its libraries take
+/// beside them, and no more than the cell's own limit. Absent where neither is known.
 std::optional<std::int64_t> available_bytes(const Cell& cell,
                                             std::optional<std::int64_t> gpu_bytes);
 

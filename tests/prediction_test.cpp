@@ -59,6 +59,29 @@ double number(const Table& table, std::size_t row, const std::string& column) {
     return std::stod(std::get<std::string>(table.at(row, column)));
 }
 
+/// The rows of a kept sweep that are predicted not to fit into an H200 or their own limit. Checks
+/// that these are the ones that ran out of memory.
+int count_predicted_and_lacking(const std::string& sweep) {
+    const Table rows = read_csv(reference + sweep + ".csv");
+    int lacking = 0;
+    for (std::size_t row = 0; row < rows.row_count(); ++row) {
+        const auto text = [&](const char* column) {
+            return std::get<std::string>(rows.at(row, column));
+        };
+        Cell cell = cell_of(text("model_size"), std::stoll(text("context_length")), Device::cuda);
+        cell.pass_type = *from_name<PassType>(text("pass_type"));
+        cell.precision = *from_name<Precision>(text("precision"));
+        if (!text("gpu_memory_limit").empty())
+            cell.gpu_memory_limit.bytes = std::stoll(text("gpu_memory_limit"));
+        const Fit fit = fit_of(cell, *predict_by_model(cell, h200, "process").peak_bytes,
+                               *available_bytes(cell, 143771LL << 20));
+        CAPTURE(describe(cell));
+        CHECK((fit == Fit::no) == (text("status") == "oom_gpu"));
+        lacking += fit == Fit::no ? 1 : 0;
+    }
+    return lacking;
+}
+
 }  // namespace
 
 TEST_CASE("what fits leaves room for CUDA and for fragmentation, and knows a cell's limit") {
@@ -83,23 +106,10 @@ TEST_CASE("what fits leaves room for CUDA and for fragmentation, and knows a cel
     CHECK(fit_of(cell, 87, 100) == Fit::tight);
 }
 
-TEST_CASE("on an H200 what ran out of 16 GiB is what is predicted not to fit") {
-    const Table rows = read_csv(reference + "run_benchmarks_16GiB.csv");
-    int lacking = 0;
-    for (std::size_t row = 0; row < rows.row_count(); ++row) {
-        const auto text = [&](const char* column) {
-            return std::get<std::string>(rows.at(row, column));
-        };
-        Cell cell = cell_of(text("model_size"), std::stoll(text("context_length")), Device::cuda);
-        cell.pass_type = *from_name<PassType>(text("pass_type"));
-        cell.gpu_memory_limit.bytes = std::stoll(text("gpu_memory_limit"));
-        const Fit fit = fit_of(cell, *predict_by_model(cell, h200, "process").peak_bytes,
-                               *available_bytes(cell, 143771LL << 20));
-        CAPTURE(describe(cell));
-        CHECK((fit == Fit::no) == (text("status") == "oom_gpu"));
-        lacking += fit == Fit::no ? 1 : 0;
-    }
-    CHECK(lacking == 3);
+TEST_CASE("on an H200 what ran out of memory is what is predicted not to fit") {
+    for (const auto& [sweep, lacking] :
+         {std::pair("run_benchmarks_16GiB", 3), std::pair("full_bf16", 5)})
+        CHECK(count_predicted_and_lacking(sweep) == lacking);
 }
 
 TEST_CASE("a cell that was measured is predicted by itself, whatever its seed and its steps") {
@@ -118,6 +128,17 @@ TEST_CASE("a cell that was measured is predicted by itself, whatever its seed an
     CHECK(*prediction.peak_bytes == 1234567);
     CHECK(*prediction.overhead_ms == doctest::Approx(2'000 - 15 * 40));
     CHECK(*prediction.cell_ms == doctest::Approx(1'400 + 25 * 40));
+}
+
+TEST_CASE("a standby takes off what it does beside the cell before") {
+    const Cell cell = cell_of("small", 512, Device::cuda);
+    const auto overhead = [&](const char* isolation, StandbyMode standby) {
+        return *Predictor(h200, isolation, standby).predict(cell).overhead_ms;
+    };
+    CHECK(overhead("process", StandbyMode::off) == doctest::Approx(950));
+    CHECK(overhead("process", StandbyMode::libraries) == doctest::Approx(680));
+    CHECK(overhead("process", StandbyMode::context) == doctest::Approx(480));
+    CHECK(overhead("shared", StandbyMode::context) == overhead("shared", StandbyMode::off));
 }
 
 TEST_CASE("other cells are scaled by what those of their kind took") {

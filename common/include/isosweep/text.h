@@ -1,6 +1,7 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -78,6 +79,9 @@ std::string format_duration(double milliseconds);
 
 /// The shortest text that reads back as exactly this double; empty for NaN and infinities.
 std::string format_exact(double value);
+
+/// "1 cell", "2 cells".
+std::string counted(std::size_t number, const std::string& what);
 
 /// A double with a fixed number of decimals, for tables.
 std::string format_fixed(double value, int decimals);
