@@ -100,7 +100,8 @@ void WorkerSession::pause() {
 void WorkerSession::resume() {
     if (!std::exchange(paused_, false) || ended_) return;
     process_->signal_group(SIGCONT);
-    limit_hello();
+    // It may have been said just before we stopped it.
+    if (!said_hello_) limit_hello();
 }
 
 void WorkerSession::prepare_context() {

@@ -144,8 +144,14 @@ void answer(const protocol::Request& request) {
     if (behaviour == "silent") sleep_for_ever();
     say(protocol::phase_line(nonce, "build"));
     if (behaviour == "build") sleep_ms(number(300));
+    if (behaviour == "memory") sleep_ms(150);
     say(protocol::phase_line(nonce, "measure"));
 
+    if (behaviour == "memory") {
+        sleep_ms(400);
+        say(protocol::phase_line(nonce, "memory"));
+        sleep_ms(number(300));
+    }
     if (behaviour == "slow") sleep_ms(number(300));
     if (behaviour == "crash") die_by(number(SIGSEGV));
     if (behaviour == "crash_once" && is_first_time(text)) die_by(SIGSEGV);
@@ -325,6 +331,17 @@ int main() {
     if (how.starts_with("second_") && !is_first_time("start") && is_first_time("second-start")) {
         if (how == "second_hangs") sleep_for_ever();
         if (how == "second_ends") return 3;
+        if (how == "second_helped") {
+            // Somebody outside of the group says it, also while the group is stopped.
+            if (::fork() == 0) {
+                ::setsid();
+                sleep_ms(300);
+                say(protocol::hello_line({{"torch", ""}, {"build", how}}));
+                ::_exit(0);
+            }
+            serve();
+            return 0;
+        }
         sleep_ms(300);
         build = "newer";
     }

@@ -98,6 +98,15 @@ TEST_CASE(
     CHECK(ends_as("slow:900") == "ok timeout");
 }
 
+TEST_CASE("a standby that said hello just before it was stopped may wait as long as it must") {
+    Sandbox sandbox("axis.behaviour = memory:1800, ok\n");
+    sandbox.set_variable("FAKE_WORKER_START=second_helped");
+    const Ran ran = sandbox.sweep({"--start-timeout", "1s"});
+    CHECK_MESSAGE(ran.exit_code == 0, ran.err);
+    CHECK(sandbox.column("status") == "ok ok");
+    CHECK(worker_pids(sandbox).size() == 2);
+}
+
 TEST_CASE("a worker that does not fit the sweep ends it, and what runs beside it is kept") {
     // It says so when the one before it has answered and is still there.
     Sandbox sandbox("axis.behaviour = result_then_hang, ok\n");
