@@ -220,7 +220,7 @@ TEST_CASE("no fitted rate is above the datasheet") {
     for (const auto& row : rows.rows())
         const_cast<json::object&>(*row->measurement)["device_name"] = "NVIDIA H200";
     // Its fp32 has 67 TFLOP/s, and these rows would have 400.
-    const PhysicsFit& fit = *rows.check()[0].fit;
+    const PhysicsFit fit = *rows.check()[0].fit;
     CHECK_FALSE(fit.linear_tflops);
     CHECK_FALSE(fit.attention_tflops);
 }
