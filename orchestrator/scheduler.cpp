@@ -469,8 +469,9 @@ class Scheduler::Run {
     void dismiss_standby(Place& place) {
         const std::shared_ptr<WorkerSession> session = std::exchange(place.standby, {}).session;
         leaving_.insert(session);
-        session->leave([this, session] {
-            leaving_.erase(session);
+        // Who held itself by its own hook would never be freed.
+        session->leave([this, gone = session.get()] {
+            std::erase_if(leaving_, [&](const auto& one) { return one.get() == gone; });
             finish_if_done();
         });
     }
