@@ -100,6 +100,7 @@ class Scheduler::Run {
         try {
             io_.run();
         } catch (...) {
+            keep_answers();
             for (Place& place : places_)
                 for (const auto& session : {place.session, place.standby.session})
                     if (session) session->discard();
@@ -145,6 +146,16 @@ class Scheduler::Run {
         int slot;
         Attempt attempt;
     };
+
+    /// The run ends by an exception: what was answered meanwhile goes to the journal, or is told as
+    /// what the journal may lack.
+    void keep_answers() {
+        for (const Place& place : places_) try {
+                if (place.session) place.session->tell_answer();
+            } catch (const Failure&) {  // NOLINT(bugprone-empty-catch)
+                // The first one is told. No sync: it would take back what the journal noted.
+            }
+    }
 
     bool stopping() const {
         return end_.signal != 0 || end_.too_many_failures || !end_.broken.empty() || unfit_;

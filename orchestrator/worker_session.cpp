@@ -146,6 +146,10 @@ void WorkerSession::leave(std::function<void()> gone) {
     abort();
 }
 
+void WorkerSession::tell_answer() {
+    if (!ended_ && !seen_.results.empty()) end_attempt();
+}
+
 void WorkerSession::discard() {
     ended_ = true;
     hooks_ = {};

@@ -106,6 +106,9 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     void abort();
     /// Kills a worker that stands by; `gone` is called when it is. Nothing else is told.
     void leave(std::function<void()> gone);
+    /// Tells the end of an attempt that is answered, while its worker is still ending: how that
+    /// goes will not be seen.
+    void tell_answer();
     /// Kills the worker now and tells nobody. For leaving in a hurry.
     void discard();
 
