@@ -90,6 +90,8 @@ Outcome classify_rows(const Evidence& seen) {
 
     if (seen.killed_for == KilledFor::user)
         return outcome(interrupted, seen, "stopped by the user" + in_phase(seen));
+    if (seen.killed_for == KilledFor::unfit)
+        return outcome(not_run, seen, "its worker does not fit the sweep");
     if (seen.killed_for == KilledFor::no_hello)
         return outcome(timeout, seen,
                        with_last_words("no hello within start-timeout = " + limit(), seen));

@@ -23,6 +23,7 @@ enum class KilledFor {
     no_exit,        ///< it had answered and did not end within `kill-grace`
     bad_result,     ///< it broke the protocol
     user,           ///< a second Ctrl-C
+    unfit,          ///< its hello does not fit the sweep
 };
 
 /// All that was seen of one attempt at a cell.

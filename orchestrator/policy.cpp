@@ -34,7 +34,8 @@ NextStep decide(const Evidence& seen, const Outcome& outcome, const CellHistory&
             history.pending.begin(), history.pending.end(),
             [&](const Pending& one) { return one.decision == decision && one.status == status; }));
     };
-    if (outcome.status == Status::interrupted) return {Decision::again, {}};
+    if (outcome.status == Status::interrupted || seen.killed_for == KilledFor::unfit)
+        return {Decision::again, {}};
     const bool died = seen.end && seen.killed_for == KilledFor::nothing;
     // A worker that hangs after its last answer never sees the next request.
     const bool hung_before = seen.reused && (seen.killed_for == KilledFor::no_result ||

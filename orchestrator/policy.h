@@ -24,9 +24,10 @@ struct NextStep {
 /// Decides from how the attempt ended and from the outcomes since the last recorded one that asked
 /// for another attempt. A pure function.
 ///
-/// An attempt that the user or the cluster broke off does not count. Nor does one whose worker died
-/// before it took the request; since a request can itself be what kills a worker, such a cell is
-/// tried again only as often as `retry` allows for `spawn_failed`.
+/// An attempt that the user or the cluster broke off does not count, nor does one whose worker does
+/// not fit the sweep. Nor does one whose worker died before it took the request; since a request
+/// can itself be what kills a worker, such a cell is tried again only as often as `retry` allows
+/// for `spawn_failed`.
 NextStep decide(const Evidence& seen, const Outcome& outcome, const CellHistory& history,
                 const RetryRule& rule);
 

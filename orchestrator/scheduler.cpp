@@ -13,6 +13,7 @@
 #include <boost/json/serialize.hpp>
 #include <cerrno>
 #include <deque>
+#include <exception>
 #include <set>
 #include <system_error>
 #include <unordered_map>
@@ -99,12 +100,14 @@ class Scheduler::Run {
         try {
             io_.run();
         } catch (...) {
+            keep_answers();
             for (Place& place : places_)
                 for (const auto& session : {place.session, place.standby.session})
                     if (session) session->discard();
             for (const auto& session : leaving_) session->discard();
             throw;
         }
+        if (unfit_) std::rethrow_exception(unfit_);
         return end_;
     }
 
@@ -144,8 +147,18 @@ class Scheduler::Run {
         Attempt attempt;
     };
 
+    /// The run ends by an exception: what was answered meanwhile goes to the journal, or is told as
+    /// what the journal may lack.
+    void keep_answers() {
+        for (const Place& place : places_) try {
+                if (place.session) place.session->tell_answer();
+            } catch (const Failure&) {  // NOLINT(bugprone-empty-catch)
+                // The first one is told. No sync: it would take back what the journal noted.
+            }
+    }
+
     bool stopping() const {
-        return end_.signal != 0 || end_.too_many_failures || !end_.broken.empty();
+        return end_.signal != 0 || end_.too_many_failures || !end_.broken.empty() || unfit_;
     }
 
     /// Whether a cell waits to be started. Those that follow from others are planned when no other
@@ -255,8 +268,10 @@ class Scheduler::Run {
             Place& place = places_[slot];
             if (place.session || place.waits_since || !place.closed.empty()) continue;
             if (!has_work(slot)) continue;
+            if (place.standby.session && !place.standby.session->is_ready_for_job())
+                dismiss_standby(place);
             if (place.gate && place.last_worker != 0 && !is_gpu_ready(slot)) continue;
-            place.token = token_of_next_worker(place);
+            place.token = place.standby.session ? place.standby.token : random_token();
             if (!place.probes.empty())
                 start_probe(slot);
             else if (is_canary_next(slot))
@@ -396,6 +411,9 @@ class Scheduler::Run {
             write_worker(slot, places_[slot].token, process, *places_[slot].session);
         };
         hooks.on_hello = [this](const json::object& facts) { check_hello(facts); };
+        hooks.on_unfit = [this, slot](std::exception_ptr why) {
+            stop_for(std::move(why), places_[slot].session.get());
+        };
         hooks.on_answer = [this, slot] { prepare_standby(slot); };
         if (!place.gate && !settings_.slots[slot].gpu_uuid.empty())
             place.gate.emplace(settings_.slots[slot].gpu_uuid);
@@ -422,13 +440,6 @@ class Scheduler::Run {
                                settings_.slots[slot].gpu_uuid, boot_, session.group()});
     }
 
-    /// The token of the worker that stands by, if it is fit for a job, else one for a new worker.
-    std::string token_of_next_worker(Place& place) {
-        if (place.standby.session && !place.standby.session->is_ready_for_job())
-            dismiss_standby(place);
-        return place.standby.session ? place.standby.token : random_token();
-    }
-
     /// A slot's worker has come to a phase: starts the next one beside what is not timed, and lets
     /// it stand still beside what is.
     void attend_standby(std::size_t slot, std::string_view phase) {
@@ -452,6 +463,9 @@ class Scheduler::Run {
             write_worker(slot, spawned.token, process, *spawned.session);
         };
         hooks.on_hello = [this](const json::object& facts) { check_hello(facts); };
+        hooks.on_unfit = [this, slot](std::exception_ptr why) {
+            stop_for(std::move(why), places_[slot].standby.session.get());
+        };
         hooks.on_end = [this, slot] { places_[slot].standby = {}; };
         standby.session = std::make_shared<WorkerSession>(io_, settings_.worker, std::move(hooks));
         standby.session->stand_by(standby.token,
@@ -474,8 +488,9 @@ class Scheduler::Run {
     void dismiss_standby(Place& place) {
         const std::shared_ptr<WorkerSession> session = std::exchange(place.standby, {}).session;
         leaving_.insert(session);
-        session->leave([this, session] {
-            leaving_.erase(session);
+        // Who held itself by its own hook would never be freed.
+        session->leave([this, gone = session.get()] {
+            std::erase_if(leaving_, [&](const auto& one) { return one.get() == gone; });
             finish_if_done();
         });
     }
@@ -524,6 +539,17 @@ class Scheduler::Run {
         const auto difference = find_difference(*journal_.setting(), now);
         if (difference && !settings_.allow_mixed) refuse_difference(*difference, journal_.file());
         if (is_first || difference) journal_.write_hello(facts);
+    }
+
+    /// A worker does not fit the sweep, so none does that starts from now on. What others measure
+    /// is not lost by that.
+    void stop_for(std::exception_ptr why, const WorkerSession* unfit) {
+        if (unfit_) return;
+        unfit_ = std::move(why);
+        const bool others_run = std::any_of(
+            places_.begin(), places_.end(),
+            [&](const Place& place) { return place.session && place.session.get() != unfit; });
+        if (others_run) display_.print("a new worker does not fit the sweep: finishing what runs");
     }
 
     void end_probe(const std::string& gpu_uuid, Precision precision, const Outcome& outcome) {
@@ -744,6 +770,7 @@ class Scheduler::Run {
     bool save_planned_ = false;
     Clock::time_point last_save_{};
     Clock::duration save_took_{};
+    std::exception_ptr unfit_;  ///< why a worker does not fit the sweep; null: all did
     SweepEnd end_;
 };
 

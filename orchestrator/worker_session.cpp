@@ -100,7 +100,8 @@ void WorkerSession::pause() {
 void WorkerSession::resume() {
     if (!std::exchange(paused_, false) || ended_) return;
     process_->signal_group(SIGCONT);
-    limit_hello();
+    // It may have been said just before we stopped it.
+    if (!said_hello_) limit_hello();
 }
 
 void WorkerSession::prepare_context() {
@@ -143,6 +144,10 @@ void WorkerSession::leave(std::function<void()> gone) {
     hooks_ = {};
     hooks_.on_end = std::move(gone);
     abort();
+}
+
+void WorkerSession::tell_answer() {
+    if (!ended_ && !seen_.results.empty()) end_attempt();
 }
 
 void WorkerSession::discard() {
@@ -189,23 +194,7 @@ void WorkerSession::on_line(std::string_view line) {
             using Event = std::decay_t<decltype(event)>;
             if constexpr (std::is_same_v<Event, protocol::Hello>) {
                 if (said_hello_) return on_noise(line);
-                if (event.protocol != protocol::version)
-                    throw EnvironmentError(
-                        "the worker " + command_.argv.at(command_.argv.size() - 2) +
-                        " speaks protocol " + std::to_string(event.protocol) +
-                        ", this program speaks " + std::to_string(protocol::version) +
-                        "; use a worker of the same version");
-                said_hello_ = seen_.hello = true;
-                if (group_) group_->die_together();  // a scope was not there before
-                deadline_.expires_at(Timer::time_point::max());
-                // Nothing to ask a worker that we are already ending.
-                if (seen_.killed_for != KilledFor::nothing) return;
-                offers_context_ = event.offers_context();
-                hooks_.on_hello(event.facts);
-                if (job_)
-                    send_request();
-                else if (wants_context_)
-                    prepare_context();
+                meet(event);
             } else if constexpr (std::is_same_v<Event, protocol::Phase>) {
                 if (!is_ours(event.nonce)) return on_noise(line);
                 seen_.taken = true;
@@ -229,6 +218,34 @@ void WorkerSession::on_line(std::string_view line) {
             }
         },
         reply);
+}
+
+void WorkerSession::meet(const protocol::Hello& hello) {
+    said_hello_ = seen_.hello = true;
+    if (group_) group_->die_together();  // a scope was not there before
+    deadline_.expires_at(Timer::time_point::max());
+    // Nothing to ask a worker that we are already ending.
+    if (seen_.killed_for != KilledFor::nothing) return;
+    offers_context_ = hello.offers_context();
+    try {
+        if (hello.protocol != protocol::version)
+            throw EnvironmentError("the worker " + command_.argv.at(command_.argv.size() - 2) +
+                                   " speaks protocol " + std::to_string(hello.protocol) +
+                                   ", this program speaks " + std::to_string(protocol::version) +
+                                   "; use a worker of the same version");
+        hooks_.on_hello(hello.facts);
+    } catch (const ResultsError&) {
+        throw;  // it is not the worker's fault
+    } catch (const Failure&) {
+        if (!hooks_.on_unfit) throw;
+        kill_now(KilledFor::unfit, {});
+        hooks_.on_unfit(std::current_exception());
+        return;
+    }
+    if (job_)
+        send_request();
+    else if (wants_context_)
+        prepare_context();
 }
 
 void WorkerSession::send_request() {

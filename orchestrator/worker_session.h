@@ -5,6 +5,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/json/object.hpp>
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -51,8 +52,10 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     struct Hooks {
         /// The process runs.
         std::function<void(const Process&)> on_spawn;
-        /// Its hello, before it gets a request. An exception ends the sweep.
+        /// Its hello, before it gets a request. An exception says why the worker does not fit.
         std::function<void(const boost::json::object& facts)> on_hello;
+        /// That reason, a Failure: the worker is being killed. Where absent, it is thrown.
+        std::function<void(std::exception_ptr why)> on_unfit;
         /// A sign of life.
         std::function<void(const Job&, std::string_view phase)> on_phase;
         /// It has answered a job and gets no other: what is left is its end. May be absent.
@@ -103,6 +106,9 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     void abort();
     /// Kills a worker that stands by; `gone` is called when it is. Nothing else is told.
     void leave(std::function<void()> gone);
+    /// Tells the end of an attempt that is answered, while its worker is still ending: how that
+    /// goes will not be seen.
+    void tell_answer();
     /// Kills the worker now and tells nobody. For leaving in a hurry.
     void discard();
 
@@ -118,6 +124,7 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     void on_noise(std::string_view line);
     void on_stdout_end();
     void on_process_end(const ProcessEnd& end);
+    void meet(const protocol::Hello& hello);
     void send_request();
     void limit_hello();
     void limit_result();

@@ -220,7 +220,7 @@ TEST_CASE("no fitted rate is above the datasheet") {
     for (const auto& row : rows.rows())
         const_cast<json::object&>(*row->measurement)["device_name"] = "NVIDIA H200";
     // Its fp32 has 67 TFLOP/s, and these rows would have 400.
-    const PhysicsFit& fit = *rows.check()[0].fit;
+    const PhysicsFit fit = *rows.check()[0].fit;
     CHECK_FALSE(fit.linear_tflops);
     CHECK_FALSE(fit.attention_tflops);
 }
@@ -307,7 +307,7 @@ TEST_CASE("the kept grids' forward passes tell what an H200 attains") {
     // The probe of the matrix product measures 51.3 TFLOP/s in fp32 and 802 in bf16; the datasheet
     // has 4800 GB/s.
     const KeptRun grid = kept_run("isolation_grid_process");
-    const PhysicsFit& fp32 = *check_sweep(grid.rows, grid.journal)[0].fit;
+    const PhysicsFit fp32 = *check_sweep(grid.rows, grid.journal)[0].fit;
     CHECK(fp32.rows == 10);
     CHECK(*fp32.linear_tflops > 45);
     CHECK(*fp32.linear_tflops < 60);

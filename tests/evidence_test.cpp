@@ -147,3 +147,8 @@ TEST_CASE("no hello is a failed spawn, and the user's kill an interruption") {
     CHECK(classify(early).status == Status::spawn_failed);
     CHECK(classify(killed(KilledFor::user)).status == Status::interrupted);
 }
+
+TEST_CASE("a cell whose worker does not fit the sweep was not run") {
+    CHECK(classify(killed(KilledFor::unfit)).status == Status::not_run);
+    CHECK(classify(killed(KilledFor::unfit)).message == "its worker does not fit the sweep");
+}

@@ -144,8 +144,14 @@ void answer(const protocol::Request& request) {
     if (behaviour == "silent") sleep_for_ever();
     say(protocol::phase_line(nonce, "build"));
     if (behaviour == "build") sleep_ms(number(300));
+    if (behaviour == "memory") sleep_ms(150);
     say(protocol::phase_line(nonce, "measure"));
 
+    if (behaviour == "memory") {
+        sleep_ms(400);
+        say(protocol::phase_line(nonce, "memory"));
+        sleep_ms(number(300));
+    }
     if (behaviour == "slow") sleep_ms(number(300));
     if (behaviour == "crash") die_by(number(SIGSEGV));
     if (behaviour == "crash_once" && is_first_time(text)) die_by(SIGSEGV);
@@ -297,6 +303,17 @@ void answer(const protocol::Request& request) {
     }
 }
 
+void serve() {
+    std::string line;
+    while (std::getline(std::cin, line)) {
+        const protocol::Request request = protocol::parse_request(line);
+        if (request.prepare.empty())
+            answer(request);
+        else
+            note("prepared", request.prepare);
+    }
+}
+
 }  // namespace
 
 int main() {
@@ -308,10 +325,25 @@ int main() {
         return 127;
     }
     if (how == "slow") sleep_ms(300);
-    // The second one that is started ends, or says nothing, before anybody asks it for something.
+    // The second one that is started ends, says nothing, or is another build, which takes it a
+    // while to say, before anybody asks it for something.
+    std::string build = how.empty() ? "fake" : how;
     if (how.starts_with("second_") && !is_first_time("start") && is_first_time("second-start")) {
         if (how == "second_hangs") sleep_for_ever();
-        return 3;
+        if (how == "second_ends") return 3;
+        if (how == "second_helped") {
+            // Somebody outside of the group says it, also while the group is stopped.
+            if (::fork() == 0) {
+                ::setsid();
+                sleep_ms(300);
+                say(protocol::hello_line({{"torch", ""}, {"build", how}}));
+                ::_exit(0);
+            }
+            serve();
+            return 0;
+        }
+        sleep_ms(300);
+        build = "newer";
     }
     if (how == "protocol_2")
         say("{\"event\":\"hello\",\"protocol\":2}\n");
@@ -319,15 +351,8 @@ int main() {
         say(protocol::hello_line(
             {{"pid", ::getpid()},
              {"torch", ""},
-             {"build", how.empty() ? "fake" : how},
+             {"build", build},
              {"prepares", how == "prepares" ? json::array{"context"} : json::array{}}}));
     if (how == "deaf") sleep_for_ever();
-    std::string line;
-    while (std::getline(std::cin, line)) {
-        const protocol::Request request = protocol::parse_request(line);
-        if (request.prepare.empty())
-            answer(request);
-        else
-            note("prepared", request.prepare);
-    }
+    serve();
 }

@@ -206,6 +206,19 @@ TEST_CASE("a folder that is removed under a sweep ends it, and what was measured
     CHECK(sandbox.sweep().exit_code == 0);
 }
 
+TEST_CASE("what a worker has answered is told, also where the sweep ends before it does") {
+    Sandbox sandbox("axis.behaviour = slow:1500, result_then_hang\ndevice = cpu\njobs = 2\n");
+    const pid_t pid = sandbox.start({"run", "x.cfg", "--kill-grace", "10s"});
+    sandbox.wait_until([&] { return sandbox.answers() == 1; });
+    fs::remove_all(sandbox.path("results/x"));
+    const Ran ran = sandbox.wait(pid);
+    CHECK(ran.exit_code == 4);
+    CHECK(sandbox.answers() == 2);
+    CHECK(sandbox.column("status") == "ok ok");
+    const std::size_t first = ran.err.find(R"({"record":"end")");
+    CHECK(contains(ran.err.substr(first + 1), R"({"record":"end")"));
+}
+
 TEST_CASE("a worker that prints 2 GB leaves a log of 2 MiB") {
     Sandbox sandbox("axis.behaviour = \"flood:2048\"\n");
     const Ran ran = sandbox.sweep();

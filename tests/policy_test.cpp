@@ -76,4 +76,7 @@ TEST_CASE("a shared worker that hung before the request does not cost the next c
 
 TEST_CASE("an interruption never counts") {
     CHECK(decide(taken(), with(Status::interrupted), {}, usual).decision == Decision::again);
+    Evidence unfit = taken();
+    unfit.killed_for = KilledFor::unfit;
+    CHECK(decide(unfit, with(Status::not_run), {}, usual).decision == Decision::again);
 }

@@ -98,6 +98,36 @@ TEST_CASE(
     CHECK(ends_as("slow:900") == "ok timeout");
 }
 
+TEST_CASE("a standby that said hello just before it was stopped may wait as long as it must") {
+    Sandbox sandbox("axis.behaviour = memory:1800, ok\n");
+    sandbox.set_variable("FAKE_WORKER_START=second_helped");
+    const Ran ran = sandbox.sweep({"--start-timeout", "1s"});
+    CHECK_MESSAGE(ran.exit_code == 0, ran.err);
+    CHECK(sandbox.column("status") == "ok ok");
+    CHECK(worker_pids(sandbox).size() == 2);
+}
+
+TEST_CASE("a worker that does not fit the sweep ends it, and what runs beside it is kept") {
+    // It says so when the one before it has answered and is still there.
+    Sandbox sandbox("axis.behaviour = result_then_hang, ok\n");
+    sandbox.set_variable("FAKE_WORKER_START=second_differs");
+    const Ran ran = sandbox.sweep({"--kill-grace", "2s"});
+    CHECK(ran.exit_code == 2);
+    CHECK(contains(ran.err, "begun with worker build 'second_differs', now it is 'newer'"));
+    CHECK(sandbox.column("status") == "ok not_run");
+    CHECK(sandbox.answers() == 1);
+
+    // Nor is the time of others lost, where several are measured at once.
+    Sandbox several("axis.behaviour = slow:1500, slow:1501\ndevice = cpu\njobs = 2\n");
+    several.set_variable("FAKE_WORKER_START=second_differs");
+    CHECK(several.sweep().exit_code == 2);
+    const std::string status = several.column("status");
+    CHECK_MESSAGE((status == "ok not_run" || status == "not_run ok"), status);
+    CHECK(contains(several.column("message"), "its worker does not fit the sweep"));
+    CHECK(several.sweep({"--allow-mixed"}).exit_code == 0);
+    CHECK(several.column("attempts") == "1 1");
+}
+
 TEST_CASE("a standby that is not needed ends with the sweep") {
     for (const int signals : {1, 2}) {
         Sandbox sandbox("axis.behaviour = slow:700, ok\n");
