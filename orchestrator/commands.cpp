@@ -26,7 +26,6 @@
 #include "orchestrator/views.h"
 
 namespace isosweep {
-namespace fs = std::filesystem;
 namespace {
 
 /// The command line with another verb and further words; without what would start over.

@@ -750,7 +750,7 @@ class Scheduler::Run {
     StatusDisplay& display_;
     const Hooks& hooks_;
     std::vector<PlannedCell> cells_;  ///< grows by those that follow from others
-    const std::string boot_ = boot_id();
+    std::string boot_ = boot_id();
     asio::io_context io_;
     asio::signal_set signals_;
     asio::steady_timer ticker_;
