@@ -13,7 +13,7 @@ using namespace isosweep::tests;
 
 namespace {
 
-PlannedCell planned(Cell cell) { return {key_of(cell), cell}; }
+PlannedCell planned(const Cell& cell) { return {key_of(cell), cell}; }
 
 Cell cell_of(std::int64_t context, PassType pass_type = PassType::forward) {
     Cell cell;

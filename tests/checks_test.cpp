@@ -25,7 +25,7 @@ namespace {
 class Rows {
   public:
     /// A row whose steps take `ms` on a GPU that bounds them.
-    Rows& add(Cell cell, double ms, std::map<std::string, double> phases = {}) {
+    Rows& add(Cell cell, double ms, const std::map<std::string, double>& phases = {}) {
         cell.device = Device::cuda;
         json::object measurement{{"num_params", num_params(model_config(cell))},
                                  {"device_name", "NVIDIA H200"},

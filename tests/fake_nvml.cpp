@@ -10,6 +10,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <string_view>
 
 namespace {
 
@@ -75,9 +76,10 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, Handle* device) {
     return success;
 }
 int nvmlDeviceGetHandleByUUID(const char* uuid, Handle* device) {
-    int index = -1;
-    if (std::sscanf(uuid, "GPU-fake-%d", &index) != 1 || index < 0 || index >= max_gpus)
-        return not_found;
+    constexpr std::string_view prefix = "GPU-fake-";
+    if (!std::string_view(uuid).starts_with(prefix)) return not_found;
+    const long index = std::strtol(uuid + prefix.size(), nullptr, 10);
+    if (index < 0 || index >= max_gpus) return not_found;
     *device = &gpus[index];
     return success;
 }

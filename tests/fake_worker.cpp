@@ -234,7 +234,8 @@ void answer(const protocol::Request& request) {
         const std::int64_t tokens =
             request.cell.at("batch_size").as_int64() * request.cell.at("context_length").as_int64();
         const bool checkpointing = request.cell.at("activation_checkpointing") == "on";
-        if (tokens > number(512) * (checkpointing ? 2 : 1)) {
+        const std::int64_t room = number(512);
+        if (tokens > (checkpointing ? 2 * room : room)) {
             say(protocol::failure_line(
                 nonce,
                 behaviour == "oom_above" ? isosweep::Status::oom_gpu : isosweep::Status::crash,

@@ -12,8 +12,9 @@ namespace {
 std::vector<Observation> exact_rows(double noise = 0) {
     std::vector<Observation> rows;
     for (int i = 0; i < 12; ++i) {
+        const int step = i / 4;
         const double x = 1 + i % 4;
-        const double y = 1 + i / 4;
+        const double y = 1 + step;
         Observation row{{x, x * y, y * y, 1 / x}, 0};
         row.value = 2 * row.terms[0] + 3 * row.terms[2] + 0.5 * row.terms[3];
         row.value *= 1 + (i % 2 == 0 ? noise : -noise);

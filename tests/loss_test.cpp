@@ -163,7 +163,7 @@ TEST_CASE("a file where a folder should be, or the reverse, is one clear line an
         return [name](const Sandbox& sandbox) {
             fs::create_directories(sandbox.path(name));
             if (name != "results/x/lock" && name.starts_with("results/x/"))
-                std::ofstream(sandbox.path("results/x/lock"));
+                write_file(sandbox.path("results/x/lock"), "");
         };
     };
     refused(file_at("results"), "results");
