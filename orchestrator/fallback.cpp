@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 #include <unordered_set>
+#include <utility>
 
 #include "orchestrator/errors.h"
 #include "orchestrator/keys.h"
@@ -151,7 +152,7 @@ FallbackChain follow_search(const FallbackRule& rule, const PlannedCell& request
             return chain;  // what failed otherwise says nothing of memory
         }
     }
-    chain.fits = best;
+    chain.fits = std::move(best);
     return chain;
 }
 

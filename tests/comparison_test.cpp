@@ -50,7 +50,7 @@ class Process {
     }
 
     Noise noise_;
-    std::mt19937_64 random_{20261122};
+    std::mt19937_64 random_{20261122};  // NOLINT(bugprone-random-generator-seed): to be repeated
     std::normal_distribution<double> normal_;
     std::bernoulli_distribution late_{0.1};
 };

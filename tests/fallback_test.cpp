@@ -84,10 +84,11 @@ TEST_CASE("only want of memory leads to a fallback, and on from one") {
 
 TEST_CASE("a search finds the largest value that fits") {
     const FallbackRule rule = parse_bisect("batch-size");
-    CHECK(tried(rule, cell(4), room_for(4 * 512)) == "8x512 6x512 5x512 (4x512)");
-    CHECK(tried(rule, cell(4), room_for(23 * 512)) ==
+    CHECK(tried(rule, cell(4), room_for(std::int64_t{4} * 512)) == "8x512 6x512 5x512 (4x512)");
+    CHECK(tried(rule, cell(4), room_for(std::int64_t{23} * 512)) ==
           "8x512 16x512 32x512 24x512 20x512 22x512 23x512 (23x512)");
-    CHECK(tried(rule, cell(16), room_for(3 * 512)) == "8x512 4x512 2x512 3x512 (3x512)");
+    CHECK(tried(rule, cell(16), room_for(std::int64_t{3} * 512)) ==
+          "8x512 4x512 2x512 3x512 (3x512)");
     CHECK(tried(rule, cell(2), room_for(100)) == "1x512 ()");
     CHECK(tried(rule, cell(2), [](const Cell& one) {
               return one.batch_size > 2 ? Status::timeout : Status::ok;
