@@ -190,8 +190,8 @@ Forecast make_forecast(const Options& options) {
     for (const PlannedCell& planned : plan) {
         const Cell cell = on_device(planned.cell, place.device);
         const Prediction prediction = predictor.predict(cell);
-        const auto available =
-            prediction.peak_bytes ? available_bytes(cell, place.gpu_bytes) : std::nullopt;
+        std::optional<std::int64_t> available;
+        if (prediction.peak_bytes) available = available_bytes(cell, place.gpu_bytes);
         std::optional<Fit> fit;
         if (available) fit = fit_of(cell, *prediction.peak_bytes, *available);
         add_row(forecast.table, planned, prediction, available, fit);
