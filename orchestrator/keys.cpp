@@ -99,8 +99,7 @@ const std::vector<SingleKey>& single_keys() {
          names_of<Isolation>()},
         {"standby", "context",
          "the next worker starts beside what is not timed: off, libraries, context", false,
-         [](Options& o, const std::string& v) { set_name(o.standby, v); },
-         names_of<StandbyMode>()},
+         [](Options& o, const std::string& v) { set_name(o.standby, v); }, names_of<StandbyMode>()},
         {"output", "results/CONFIG.csv", "the CSV; journal and logs lie in a folder beside it",
          false,
          [](Options& o, const std::string& v) {
@@ -118,6 +117,10 @@ const std::vector<SingleKey>& single_keys() {
              o.jobs = parse_integer(v, 1);
              if (o.jobs > 10'000) throw BadValue("expected at most 10000");
          }},
+        {"cpu-affinity", "auto",
+         "CPUs of several workers: auto (each its share, near its GPU), off (all for all)", false,
+         [](Options& o, const std::string& v) { set_name(o.cpu_affinity, v); },
+         names_of<CpuAffinity>()},
         {"order", "grid", "in which cells are run: grid (the plan's), shuffle, shuffle:SEED", false,
          [](Options& o, const std::string& v) { o.order = parse_order(v); }},
         {"canary", "off", "measure a fixed cell between blocks of 10, and again what drifted", true,

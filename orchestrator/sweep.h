@@ -40,6 +40,7 @@ class Sweep {
     /// Checks that the journal's setting is `now`, or that another is allowed, and notes it there.
     /// \returns what `device` means in this sweep
     DeviceChoice go_on_with(Setting now);
+    std::vector<PlannedCell> in_running_order(const std::vector<PlannedCell>& cells) const;
     void keep_repro(const PlannedCell& planned, const Attempt& attempt) const;
     /// The last resort where the disk fails: tells on stderr what may not be on it.
     void save_what_can_be() const;
