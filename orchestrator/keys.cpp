@@ -99,8 +99,7 @@ const std::vector<SingleKey>& single_keys() {
          names_of<Isolation>()},
         {"standby", "context",
          "the next worker starts beside what is not timed: off, libraries, context", false,
-         [](Options& o, const std::string& v) { set_name(o.standby, v); },
-         names_of<StandbyMode>()},
+         [](Options& o, const std::string& v) { set_name(o.standby, v); }, names_of<StandbyMode>()},
         {"output", "results/CONFIG.csv", "the CSV; journal and logs lie in a folder beside it",
          false,
          [](Options& o, const std::string& v) {
@@ -223,7 +222,8 @@ const std::vector<OwnFlag>& own_flags(Verb verb) {
 }
 
 bool takes_keys(Verb verb) {
-    return verb == Verb::run || verb == Verb::plan || verb == Verb::retry || verb == Verb::status;
+    return verb == Verb::run || verb == Verb::shard || verb == Verb::plan || verb == Verb::retry ||
+           verb == Verb::status;
 }
 
 bool is_custom_axis(std::string_view key) { return key.starts_with("axis.") && key.size() > 5; }
