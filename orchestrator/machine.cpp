@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "orchestrator/errors.h"
+#include "orchestrator/launcher.h"
 #include "orchestrator/process.h"
 
 namespace isosweep {
@@ -79,6 +80,15 @@ DeviceChoice choose_device(const std::vector<PlannedCell>& plan, const std::vect
     });
     return {Device::cpu,
             asked ? "device = cuda was asked for, there is no GPU: measured on CPU" : ""};
+}
+
+DeviceChoice choose_device_of_cluster(const std::vector<PlannedCell>& plan,
+                                      const std::vector<std::string>& launcher) {
+    const bool wants_gpu = asks_for_gpu(launcher) ||
+                           std::any_of(plan.begin(), plan.end(), [](const PlannedCell& planned) {
+                               return planned.cell.device == Device::cuda;
+                           });
+    return {wants_gpu ? Device::cuda : Device::cpu, {}};
 }
 
 std::vector<Slot> make_slots(const Options& options, Device device, const std::vector<Gpu>& gpus) {

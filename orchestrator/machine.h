@@ -31,6 +31,11 @@ struct DeviceChoice {
 };
 DeviceChoice choose_device(const std::vector<PlannedCell>& plan, const std::vector<Gpu>& gpus);
 
+/// The same where a cluster places the workers, whose GPUs are not this machine's: cuda where a
+/// cell asks for it or the launcher asks for GPUs.
+DeviceChoice choose_device_of_cluster(const std::vector<PlannedCell>& plan,
+                                      const std::vector<std::string>& launcher);
+
 /// The sweep's slots: one per GPU, or `jobs` where there is none or a launcher places the workers.
 std::vector<Slot> make_slots(const Options& options, Device device, const std::vector<Gpu>& gpus);
 
