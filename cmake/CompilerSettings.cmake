@@ -3,10 +3,11 @@
 add_library(isosweep_settings INTERFACE)
 target_compile_options(isosweep_settings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
                                                    -Wold-style-cast)
-# g++ 12 warns of what std::string's own operator+ does when it is optimised (GCC bug 105651).
+# g++ 12 warns of what std::string's own operator+ does when it is optimised (GCC bug 105651), and takes
+# members of std::optional and of temporaries for uninitialised.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     target_compile_options(isosweep_settings INTERFACE -Wno-restrict -Wno-stringop-overflow
-                                                       -Wno-array-bounds)
+                                                       -Wno-array-bounds -Wno-maybe-uninitialized)
 endif()
 if(ISOSWEEP_SANITIZE)
     target_compile_options(isosweep_settings INTERFACE -fsanitize=${ISOSWEEP_SANITIZE} -fno-omit-frame-pointer
