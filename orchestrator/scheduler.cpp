@@ -101,9 +101,10 @@ class Scheduler::Run {
             io_.run();
         } catch (...) {
             keep_answers();
-            for (Place& place : places_)
-                for (const auto& session : {place.session, place.standby.session})
-                    if (session) session->discard();
+            for (Place& place : places_) {
+                if (place.session) place.session->discard();
+                for (const Standby& standby : place.standbys) standby.session->discard();
+            }
             for (const auto& session : leaving_) session->discard();
             throw;
         }
@@ -112,18 +113,16 @@ class Scheduler::Run {
     }
 
   private:
-    /// A worker that waits for the one before it to end.
+    /// A worker that waits for those before it to end.
     struct Standby {
         std::shared_ptr<WorkerSession> session;
         std::string token;
         std::int64_t pid = 0;
-
-        bool has_context() const { return session && session->has_context(); }
     };
     /// A slot at work.
     struct Place {
         std::shared_ptr<WorkerSession> session;
-        Standby standby;
+        std::deque<Standby> standbys;  ///< the first gets the next job
         std::deque<Precision> probes;  ///< still to do
         std::set<Precision> probed;    ///< done, well or not, or still to do
         CanaryTurn canary;
@@ -268,10 +267,10 @@ class Scheduler::Run {
             Place& place = places_[slot];
             if (place.session || place.waits_since || !place.closed.empty()) continue;
             if (!has_work(slot)) continue;
-            if (place.standby.session && !place.standby.session->is_ready_for_job())
-                dismiss_standby(place);
+            while (!place.standbys.empty() && !place.standbys.front().session->is_ready_for_job())
+                dismiss_first_standby(place);
             if (place.gate && place.last_worker != 0 && !is_gpu_ready(slot)) continue;
-            place.token = place.standby.session ? place.standby.token : random_token();
+            place.token = place.standbys.empty() ? random_token() : place.standbys.front().token;
             if (!place.probes.empty())
                 start_probe(slot);
             else if (is_canary_next(slot))
@@ -288,8 +287,10 @@ class Scheduler::Run {
     bool is_gpu_ready(std::size_t slot) {
         Place& place = places_[slot];
         const std::string gpu = "GPU " + settings_.slots[slot].gpu_uuid + ": ";
-        const auto obstacle = place.gate->obstacle(
-            place.last_worker, place.standby.has_context() ? place.standby.pid : 0);
+        const bool has_context =
+            !place.standbys.empty() && place.standbys.front().session->has_context();
+        const auto obstacle =
+            place.gate->obstacle(place.last_worker, has_context ? place.standbys.front().pid : 0);
         const Clock::time_point now = Clock::now();
         if (obstacle && !place.waits_since) {
             log::info(gpu + obstacle->reason);
@@ -307,7 +308,7 @@ class Scheduler::Run {
                                 format_duration(static_cast<double>(settings_.gpu_timeout.count()));
             log::warning(place.closed + "; it gets no more cells");
             place.waits_since.reset();
-            if (place.standby.session) dismiss_standby(place);
+            while (!place.standbys.empty()) dismiss_first_standby(place);
             return false;
         } else if (obstacle) {
             constexpr std::chrono::milliseconds pause(10);
@@ -348,7 +349,7 @@ class Scheduler::Run {
         hooks.on_phase = [this, slot](const Job&, std::string_view phase) {
             places_[slot].phase = phase;
             display_.cell_phase(static_cast<int>(slot), phase);
-            attend_standby(slot, phase);
+            attend_standbys(slot, phase);
         };
         hooks.on_attempt_end = [this, slot](const Job& ended, const Evidence& seen) {
             end_attempt(slot, ended, seen);
@@ -374,7 +375,7 @@ class Scheduler::Run {
                   ("probe-" + to_text(precision) + "-slot-" + std::to_string(slot) + ".log");
         WorkerSession::Hooks hooks;
         hooks.on_phase = [this, slot](const Job&, std::string_view phase) {
-            attend_standby(slot, phase);
+            attend_standbys(slot, phase);
         };
         hooks.on_attempt_end = [this, slot, precision](const Job&, const Evidence& seen) {
             end_probe(settings_.slots[slot].gpu_uuid, precision, classify(seen));
@@ -394,7 +395,7 @@ class Scheduler::Run {
         job.log = settings_.probes_folder / ("canary-slot-" + std::to_string(slot) + ".log");
         WorkerSession::Hooks hooks;
         hooks.on_phase = [this, slot](const Job&, std::string_view phase) {
-            attend_standby(slot, phase);
+            attend_standbys(slot, phase);
         };
         hooks.on_attempt_end = [this, slot](const Job&, const Evidence& seen) {
             end_canary(slot, classify(seen));
@@ -414,7 +415,7 @@ class Scheduler::Run {
         hooks.on_unfit = [this, slot](std::exception_ptr why) {
             stop_for(std::move(why), places_[slot].session.get());
         };
-        hooks.on_answer = [this, slot] { prepare_standby(slot); };
+        hooks.on_answer = [this, slot] { prepare_standbys(slot); };
         if (!place.gate && !settings_.slots[slot].gpu_uuid.empty())
             place.gate.emplace(settings_.slots[slot].gpu_uuid);
         hooks.on_end = [this, slot] {
@@ -422,8 +423,9 @@ class Scheduler::Run {
             places_[slot].free_since = Clock::now();
             fill_slots();
         };
-        if (place.standby.session) {
-            const Standby standby = std::exchange(place.standby, {});
+        if (!place.standbys.empty()) {
+            const Standby standby = place.standbys.front();
+            place.standbys.pop_front();
             place.last_worker = standby.pid;
             place.session = standby.session;
             place.session->give(std::move(job), std::move(hooks));
@@ -440,53 +442,56 @@ class Scheduler::Run {
                                settings_.slots[slot].gpu_uuid, boot_, session.group()});
     }
 
-    /// A slot's worker has come to a phase: starts the next one beside what is not timed, and lets
-    /// it stand still beside what is.
-    void attend_standby(std::size_t slot, std::string_view phase) {
-        Standby& standby = places_[slot].standby;
-        if (is_timed(phase)) {
-            if (standby.session) standby.session->pause();
-        } else if (standby.session) {
-            standby.session->resume();
-        } else if (settings_.standby != StandbyMode::off && phase == "build" && has_work(slot)) {
-            start_standby(slot);
-        }
+    /// A slot's worker has come to a phase: the next one starts beside what is not timed, and
+    /// stands still beside what is.
+    void attend_standbys(std::size_t slot, std::string_view phase) {
+        Place& place = places_[slot];
+        for (const Standby& standby : place.standbys)
+            is_timed(phase) ? standby.session->pause() : standby.session->resume();
+        if (phase == "build" && place.standbys.empty()) start_standby(slot);
     }
 
+    /// A slot's worker has answered: nothing is timed any more. While it ends, the next one may
+    /// take its context, where there is room beside what is not free yet, and the one behind that
+    /// starts, which takes longer than the next cell's build.
+    void prepare_standbys(std::size_t slot) {
+        Place& place = places_[slot];
+        for (const Standby& standby : place.standbys) standby.session->resume();
+        if (settings_.standby == StandbyMode::context && !place.standbys.empty() && place.gate &&
+            place.gate->has_room_for_context())
+            place.standbys.front().session->prepare_context();
+        if (place.standbys.size() < 2) start_standby(slot);
+    }
+
+    /// Starts one more worker that stands by, if there will be a job for it.
     void start_standby(std::size_t slot) {
-        Standby& standby = places_[slot].standby;
-        standby.token = random_token();
+        Place& place = places_[slot];
+        const std::size_t jobs =
+            place.probes.size() + (has_job() ? queue_.size() : 0) + (is_canary_next(slot) ? 1 : 0);
+        if (settings_.standby == StandbyMode::off || place.standbys.size() >= jobs) return;
+        const std::string token = random_token();
         WorkerSession::Hooks hooks;
         hooks.on_spawn = [this, slot](const Process& process) {
-            Standby& spawned = places_[slot].standby;
+            Standby& spawned = places_[slot].standbys.back();
             spawned.pid = process.pid();
             write_worker(slot, spawned.token, process, *spawned.session);
         };
         hooks.on_hello = [this](const json::object& facts) { check_hello(facts); };
-        hooks.on_unfit = [this, slot](std::exception_ptr why) {
-            stop_for(std::move(why), places_[slot].standby.session.get());
+        hooks.on_unfit = [this](std::exception_ptr why) { stop_for(std::move(why), nullptr); };
+        hooks.on_end = [this, slot, token] {
+            std::erase_if(places_[slot].standbys,
+                          [&](const Standby& standby) { return standby.token == token; });
         };
-        hooks.on_end = [this, slot] { places_[slot].standby = {}; };
-        standby.session = std::make_shared<WorkerSession>(io_, settings_.worker, std::move(hooks));
-        standby.session->stand_by(standby.token,
-                                  worker_environment(standby.token, settings_.slots[slot]));
+        place.standbys.push_back(
+            {std::make_shared<WorkerSession>(io_, settings_.worker, std::move(hooks)), token});
+        place.standbys.back().session->stand_by(token,
+                                                worker_environment(token, settings_.slots[slot]));
     }
 
-    /// A slot's worker has answered: nothing is timed any more. While it ends, the next one may
-    /// take its context, where there is room beside what is not free yet.
-    void prepare_standby(std::size_t slot) {
-        Place& place = places_[slot];
-        if (!place.standby.session) return;
-        place.standby.session->resume();
-        if (settings_.standby != StandbyMode::context || !place.gate ||
-            !place.gate->has_room_for_context())
-            return;
-        place.standby.session->prepare_context();
-    }
-
-    /// Ends a worker that stands by and is not needed or not fit.
-    void dismiss_standby(Place& place) {
-        const std::shared_ptr<WorkerSession> session = std::exchange(place.standby, {}).session;
+    /// Ends the first worker that stands by, which is not needed or not fit.
+    void dismiss_first_standby(Place& place) {
+        const std::shared_ptr<WorkerSession> session = place.standbys.front().session;
+        place.standbys.pop_front();
         leaving_.insert(session);
         // Who held itself by its own hook would never be freed.
         session->leave([this, gone = session.get()] {
@@ -679,7 +684,7 @@ class Scheduler::Run {
             if (place.session || (place.waits_since && !stopping())) return;
         if (!unsynced_.empty() || (!stopping() && (has_job() || delayed_ > 0))) return;
         for (Place& place : places_)
-            if (place.standby.session) dismiss_standby(place);
+            while (!place.standbys.empty()) dismiss_first_standby(place);
         if (leaving_.empty()) io_.stop();
     }
 
