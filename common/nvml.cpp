@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <condition_variable>
+#include <cstdio>
 #include <memory>
 #include <mutex>
 #include <stop_token>
@@ -29,6 +30,15 @@ struct ProcessInfo {
     unsigned long long used_memory;
     unsigned gpu_instance;
     unsigned compute_instance;
+};
+struct PciInfo {
+    char legacy_bus_id[16];
+    unsigned domain;
+    unsigned bus;
+    unsigned device;
+    unsigned device_id;
+    unsigned subsystem_id;
+    char bus_id[32];
 };
 constexpr unsigned clock_sm = 1;
 constexpr unsigned clock_memory = 2;
@@ -155,6 +165,13 @@ GpuInventory query_gpus(const char* library) {
         Memory memory{};
         if (nvml.call("nvmlDeviceGetMemoryInfo", device, &memory))
             gpu.memory_bytes = static_cast<std::int64_t>(memory.total);
+        PciInfo pci{};
+        if (nvml.call("nvmlDeviceGetPciInfo_v3", device, &pci)) {
+            // A GPU is its device's function 0.
+            std::snprintf(text.data(), text.size(), "%04x:%02x:%02x.0", pci.domain, pci.bus,
+                          pci.device);
+            gpu.pci_address = text.data();
+        }
         inventory.gpus.push_back(std::move(gpu));
     }
     return inventory;

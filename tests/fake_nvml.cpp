@@ -105,6 +105,18 @@ int nvmlDeviceGetClockInfo(Handle, unsigned type, unsigned* mhz) {
     return success;
 }
 
+struct FakePciInfo {
+    char legacy_bus_id[16];
+    unsigned domain, bus, device, ids[2];
+    char bus_id[32];
+};
+int nvmlDeviceGetPciInfo_v3(Handle device, FakePciInfo* info) {
+    info->domain = 0;
+    info->bus = 0xf0U + static_cast<unsigned>(static_cast<int*>(device) - gpus);
+    info->device = 0x1f;
+    return success;
+}
+
 #ifdef FAKE_NVML_OLD
 
 int nvmlDeviceGetCurrentClocksThrottleReasons(Handle, unsigned long long* value) {

@@ -46,6 +46,7 @@ TEST_CASE("the GPUs and the driver are listed, or nothing where there is no libr
     REQUIRE(inventory.gpus.size() == 1);
     CHECK(inventory.gpus[0].uuid == uuid);
     CHECK(inventory.gpus[0].memory_bytes == std::int64_t{8} << 30);
+    CHECK(inventory.gpus[0].pci_address == "0000:f0:1f.0");
     CHECK(query_gpus("/nowhere/libnvidia-ml.so.1").gpus.empty());
 }
 

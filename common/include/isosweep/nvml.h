@@ -18,6 +18,7 @@ struct Gpu {
     std::string uuid;  ///< "GPU-..."
     std::string name;  ///< "NVIDIA H200"
     std::int64_t memory_bytes = 0;
+    std::string pci_address = {};  ///< "0000:3b:00.0", as the kernel writes it; empty: not known
 };
 
 /// The machine's GPUs and driver.
