@@ -86,7 +86,9 @@ std::vector<std::string> flags_of(const Cell& cell, const json::object& measurem
     const auto denies = [&](std::string_view name) { return is_switch(measurement, name, false); };
     const auto trend = find_trend(samples_ms);
     const auto load = number_member(measurement, "load_average");
-    const auto cpus = number_member(measurement, "cpus");
+    // The load is the machine's; a worker may be kept to some of its CPUs.
+    auto cpus = number_member(measurement, "machine_cpus");
+    if (!cpus) cpus = number_member(measurement, "cpus");
     flag("unsynchronised", !cell.sync);
     flag("warmup_not_steady", denies("warmup_steady"));
     flag("not_converged", denies("converged"));

@@ -122,6 +122,10 @@ TEST_CASE("each flag by what raises it, and what just does not") {
     CHECK(flags(loaded) == Flags{"host_loaded"});
     loaded["cpus"] = 18;
     CHECK(flags(loaded) == Flags{});
+    // One of several workers, each of which has a part of the machine.
+    loaded["cpus"] = 4;
+    loaded["machine_cpus"] = 18;
+    CHECK(flags(loaded) == Flags{});
     Cell unsynchronised;
     unsynchronised.sync = false;
     CHECK(judge(unsynchronised, calm()).flags == Flags{"unsynchronised"});

@@ -61,6 +61,8 @@ std::int64_t cpu_count() {
                                                            : ::sysconf(_SC_NPROCESSORS_ONLN);
 }
 
+std::int64_t machine_cpu_count() { return ::sysconf(_SC_NPROCESSORS_ONLN); }
+
 std::optional<double> load_average() {
     double load = 0;
     return ::getloadavg(&load, 1) == 1 ? std::optional(load) : std::nullopt;

@@ -22,6 +22,9 @@ std::optional<double> process_age_ms();
 /// CPUs that this process may run on.
 std::int64_t cpu_count();
 
+/// CPUs of the machine.
+std::int64_t machine_cpu_count();
+
 /// Processes that ran or wanted to in the last minute, on average, if Linux tells.
 std::optional<double> load_average();
 

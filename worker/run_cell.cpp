@@ -130,6 +130,7 @@ void add_device(json::object& measurement, torch::Device device) {
 /// What else the host does, and what slows the program down.
 void add_host(json::object& measurement) {
     measurement["cpus"] = host::cpu_count();
+    measurement["machine_cpus"] = host::machine_cpu_count();
     measurement["num_threads"] = at::get_num_threads();
     add(measurement, "load_average", host::load_average());
     if (is_debug_build()) measurement["debug_build"] = true;
