@@ -7,6 +7,7 @@
 #   scripts/reference_runs.sh faults                   the tests with real faults of the GPU
 #   scripts/reference_runs.sh full                     all sizes, contexts and passes, in bf16
 #   scripts/reference_runs.sh standby                  what a worker that stands by saves, and a canary costs
+#   scripts/reference_runs.sh two-gpus                 a grid of about three minutes on one GPU and on all
 # ISOSWEEP names the program (default build/bin/isosweep).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -118,14 +119,33 @@ standby() {
     "$isosweep" report "$into/grid_bf16_canary.csv" --view checks
 }
 
+two_gpus() {
+    nvidia-smi --query-gpu=name,driver_version,pci.bus_id --format=csv,noheader
+    nvidia-smi topo -m || true
+    "$isosweep" --version | head -1
+    "$isosweep" run configs/smoke.cfg --output "$into/warm.csv" >/dev/null 2>&1
+    rm -rf "$into/warm" "$into/warm.csv"
+    local grid=(--context-lengths 128 256 512 --replicates 2 --fresh)
+    timed "isosweep, one GPU" sweep gpus_one configs/isolation_grid.cfg "${grid[@]}" --gpus 0
+    timed "isosweep, all GPUs" sweep gpus_all configs/isolation_grid.cfg "${grid[@]}"
+    timed "isosweep, all GPUs, cpu-affinity = off" sweep gpus_all_free configs/isolation_grid.cfg "${grid[@]}" \
+        --cpu-affinity off
+    local gpus
+    for gpus in all all_free; do
+        echo "== one GPU against $gpus"
+        "$isosweep" compare "$into/gpus_one.csv" "$into/gpus_$gpus.csv" || true
+    done
+}
+
 case $part in
+two-gpus) two_gpus 2>&1 | tee "$into/two_gpus.txt" ;;
 standby) standby 2>&1 | tee "$into/standby.txt" ;;
 faults) faults 2>&1 | tee "$into/gpu_faults.txt" ;;
 full) full 2>&1 | tee "$into/full_bf16.txt" ;;
 sweeps) sweeps 2>&1 | tee "$into/sweeps.txt" ;;
 kernels) kernels 2>&1 | tee "$into/kernels.txt" ;;
 side-by-side) side_by_side 2>&1 | tee "$into/side_by_side.txt" ;;
-*) sed -n '2,10s/^# //p' "$0" >&2 && exit 2 ;;
+*) sed -n '2,11s/^# //p' "$0" >&2 && exit 2 ;;
 esac
 # What is kept: CSV and journal. Locks, logs and scripts name this machine's folders.
 find "$into" -mindepth 1 -maxdepth 2 \( -name lock -o -name logs -o -name cells \) -exec rm -rf {} +
