@@ -163,8 +163,12 @@ Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& jour
         table.set("worker_build", setting.worker.value_or(""));
         table.set("isosweep_build", setting.isosweep);
         if (attempt) {
-            if (const WorkerRecord* worker = journal.worker(attempt->token))
+            if (const WorkerRecord* worker = journal.worker(attempt->token)) {
                 table.set("gpu_uuid", worker->gpu_uuid);
+                table.set("cpu_affinity", to_text(worker->cpus));
+                if (worker->memory_node)
+                    table.set("memory_node", std::int64_t{*worker->memory_node});
+            }
             table.set("started_at", format_utc(attempt->start_ms));
             table.set("elapsed_ms", attempt->elapsed_ms);
             table.set("gate_wait_ms", value_of(attempt->times.wait));

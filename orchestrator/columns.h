@@ -48,6 +48,8 @@ inline constexpr auto figure_columns =
                                      "worker_build",
                                      "isosweep_build",
                                      "gpu_uuid",
+                                     "cpu_affinity",
+                                     "memory_node",
                                      "started_at",
                                      "elapsed_ms",
                                      "attempt",

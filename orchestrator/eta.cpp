@@ -3,9 +3,7 @@
 #include <algorithm>
 
 namespace isosweep {
-namespace {
 
-/// Proportional to the arithmetic of all steps of a cell: a backward pass counts twice a forward.
 double work_of(const Cell& cell) {
     const double passes = cell.pass_type == PassType::forward ? 1 : 3;
     const double tokens = static_cast<double>(cell.batch_size * cell.context_length);
@@ -17,8 +15,6 @@ double work_of(const Cell& cell) {
         static_cast<double>(count(cell.warmup_steps, 5) + count(cell.measure_steps, 20));
     return 1e-12 * static_cast<double>(num_params(model_config(cell))) * tokens * passes * steps;
 }
-
-}  // namespace
 
 void EtaEstimator::add_finished(const Cell& cell, double milliseconds) {
     const double work = work_of(cell);

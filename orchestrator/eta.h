@@ -7,6 +7,9 @@
 
 namespace isosweep {
 
+/// Proportional to the arithmetic of all steps of a cell: a backward pass counts twice a forward.
+double work_of(const Cell& cell);
+
 /// Predicts how long cells take from what others took: time = a + b * work, fitted by least squares
 /// over the cells so far, with work the arithmetic of a cell's steps up to a factor. Adding and
 /// asking cost the same however many cells there are.

@@ -24,7 +24,7 @@ Outcome run_in_foreground(WorkerCommand worker, const Slot& slot, const Cell& ce
     });
     const std::string token = random_token();
     session->start({key_of(cell), 1, {random_token(), to_json(cell)}, "/dev/null"}, token,
-                   worker_environment(token, slot));
+                   worker_environment(token, slot), slot.placement);
     try {
         io.run();
     } catch (...) {

@@ -169,6 +169,9 @@ void Journal::apply(const json::object& record) {
         worker.boot = text_member(record, "boot");
         worker.group = text_member(record, "group");
         worker.origin = text_member(record, "origin");
+        worker.cpus = parse_cpu_list(text_member(record, "cpus"));
+        if (const json::value* const node = record.if_contains("memory_node"))
+            worker.memory_node = static_cast<int>(node->as_int64());
         if (worker.origin.empty()) tokens_[worker.pid] = worker.token;
         workers_[worker.token] = worker;
     } else if (kind == "probe") {
@@ -332,6 +335,8 @@ void Journal::write_worker(const WorkerRecord& worker) {
                         {"gpu", worker.gpu_uuid},
                         {"boot", worker.boot}};
     if (!worker.group.empty()) record["group"] = worker.group;
+    if (!worker.cpus.empty()) record["cpus"] = to_text(worker.cpus);
+    if (worker.memory_node) record["memory_node"] = *worker.memory_node;
     append(record);
 }
 

@@ -16,6 +16,7 @@
 
 #include "orchestrator/attempt_times.h"
 #include "orchestrator/files.h"
+#include "orchestrator/placement.h"
 #include "orchestrator/setting.h"
 
 namespace isosweep {
@@ -93,6 +94,8 @@ struct WorkerRecord {
     /// The sweep that it worked for, where the record was taken from another one's journal
     /// (`merge`): it is not ours to end.
     std::string origin = {};
+    CpuList cpus = {};                    ///< that it was kept to; empty: to none
+    std::optional<int> memory_node = {};  ///< that it was to take its memory from
 };
 
 /// The name of the slot that a worker was in: its GPU, or its number where it has none; with its

@@ -117,6 +117,10 @@ const std::vector<SingleKey>& single_keys() {
              o.jobs = parse_integer(v, 1);
              if (o.jobs > 10'000) throw BadValue("expected at most 10000");
          }},
+        {"cpu-affinity", "auto",
+         "CPUs of several workers: auto (each its share, near its GPU), off (all for all)", false,
+         [](Options& o, const std::string& v) { set_name(o.cpu_affinity, v); },
+         names_of<CpuAffinity>()},
         {"order", "grid", "in which cells are run: grid (the plan's), shuffle, shuffle:SEED", false,
          [](Options& o, const std::string& v) { o.order = parse_order(v); }},
         {"canary", "off", "measure a fixed cell between blocks of 10, and again what drifted", true,

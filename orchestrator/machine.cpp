@@ -99,6 +99,24 @@ std::vector<Slot> make_slots(const Options& options, Device device, const std::v
     return slots;
 }
 
+std::vector<Slot> place_slots(std::vector<Slot> slots, const Options& options,
+                              const std::vector<Gpu>& gpus) {
+    if (slots.size() < 2 || !options.launcher.empty() || options.cpu_affinity == CpuAffinity::off)
+        return slots;
+    std::vector<Locality> localities;
+    for (const Slot& slot : slots) {
+        const auto gpu = std::find_if(gpus.begin(), gpus.end(),
+                                      [&](const Gpu& one) { return one.uuid == slot.gpu_uuid; });
+        localities.push_back(gpu == gpus.end() ? Locality{} : locality_of(gpu->pci_address));
+        std::optional<int>& node = localities.back().memory_node;
+        if (node && !may_prefer_memory_of(*node)) node.reset();
+    }
+    const std::vector<Placement> placements = share_cores(cores_of(affinity_of(0)), localities);
+    for (std::size_t slot = 0; slot < slots.size(); ++slot)
+        slots[slot].placement = placements[slot];
+    return slots;
+}
+
 std::vector<std::string> worker_argv(const Options& options) {
     fs::path worker = options.worker;
     if (worker.empty()) {

@@ -40,6 +40,11 @@ std::optional<std::int64_t> gpu_bytes(const Options& options, const std::vector<
 /// The sweep's slots: one per GPU, or `jobs` where there is none or a launcher places the workers.
 std::vector<Slot> make_slots(const Options& options, Device device, const std::vector<Gpu>& gpus);
 
+/// Several slots with their shares of our cores, each beside its GPU where that is known. One slot,
+/// those behind a launcher, and all with `cpu-affinity = off` stay as they are.
+std::vector<Slot> place_slots(std::vector<Slot> slots, const Options& options,
+                              const std::vector<Gpu>& gpus);
+
 /// Launcher, worker and "--serve". \throws EnvironmentError where there is no worker
 std::vector<std::string> worker_argv(const Options& options);
 

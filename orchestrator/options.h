@@ -34,6 +34,17 @@ struct EnumNames<StandbyMode> {
         {StandbyMode::context, "context"}};
 };
 
+/// Which CPUs the workers of several slots run on.
+enum class CpuAffinity {
+    automatic,  ///< each slot's on its share of the cores, beside its GPU where that is known
+    off,        ///< all on all
+};
+template <>
+struct EnumNames<CpuAffinity> {
+    static constexpr std::pair<CpuAffinity, std::string_view> value[] = {
+        {CpuAffinity::automatic, "auto"}, {CpuAffinity::off, "off"}};
+};
+
 enum class View { cells, warmup, phases, memory, scaling, checks, overhead, failures, prediction };
 template <>
 struct EnumNames<View> {
@@ -89,6 +100,7 @@ struct Options {
     StandbyMode standby = StandbyMode::context;
     std::vector<std::string> gpus;  ///< indices or UUIDs; empty: all
     std::int64_t jobs = 1;
+    CpuAffinity cpu_affinity = CpuAffinity::automatic;
     Order order;
     bool canary = false;  ///< a fixed cell is measured between blocks of others
     std::chrono::milliseconds timeout{600'000};

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "orchestrator/errors.h"
+#include "orchestrator/eta.h"
 
 namespace isosweep {
 namespace {
@@ -128,6 +129,16 @@ std::vector<PlannedCell> in_order(std::vector<PlannedCell> cells, const Order& o
             return lot_of(one.key, order.seed) < lot_of(other.key, order.seed);
         });
     return cells;
+}
+
+std::vector<PlannedCell> longest_first(const std::vector<PlannedCell>& cells) {
+    std::vector<std::pair<double, const PlannedCell*>> by_work;
+    for (const PlannedCell& planned : cells) by_work.emplace_back(work_of(planned.cell), &planned);
+    std::stable_sort(by_work.begin(), by_work.end(),
+                     [](const auto& one, const auto& other) { return one.first > other.first; });
+    std::vector<PlannedCell> sorted;
+    for (const auto& entry : by_work) sorted.push_back(*entry.second);
+    return sorted;
 }
 
 }  // namespace isosweep

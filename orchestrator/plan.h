@@ -25,4 +25,8 @@ std::vector<PlannedCell> make_plan(const Grid& grid);
 /// alone, so that those that are left of a sweep stay in the same order.
 std::vector<PlannedCell> in_order(std::vector<PlannedCell> cells, const Order& order);
 
+/// The cells by their predicted time, the longest first, so that slots which take them so end at
+/// about the same time. Those that are alike stay in their order.
+std::vector<PlannedCell> longest_first(const std::vector<PlannedCell>& cells);
+
 }  // namespace isosweep

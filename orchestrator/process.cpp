@@ -50,6 +50,7 @@ struct ChildSetup {
     int err;
     const char* const* environment;
     int group_entry;
+    const Placement& placement;
     pid_t parent = ::getpid();
 
     template <class Launcher>
@@ -65,6 +66,9 @@ struct ChildSetup {
         if (::getppid() != parent) ::_exit(125);  // it died before the prctl
         // Before the program can take memory or start others: "0" is whoever writes it.
         if (group_entry >= 0 && ::write(group_entry, "0", 1) != 1) return failed();
+        // A worker may run anywhere; what it got of this is looked up afterwards.
+        if (!placement.cpus.empty()) run_on(placement.cpus);
+        if (placement.memory_node) prefer_memory_of(*placement.memory_node);
         sigset_t none;
         ::sigemptyset(&none);
         // The mask and what we inherited as ignored would survive the exec.
@@ -124,7 +128,8 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
     ~AsioProcess() override { kill_and_reap(); }
 
     void start(asio::io_context& io, const std::vector<std::string>& argv,
-               const std::vector<std::string>& environment, int group_entry) {
+               const std::vector<std::string>& environment, int group_entry,
+               const Placement& placement) {
         const std::string program = find_program(argv.at(0));
         if (program.empty())
             throw std::runtime_error("cannot start " + argv[0] + ": no such program in PATH");
@@ -140,7 +145,7 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
         bp::process process = launcher(io.get_executor(), problem, program,
                                        std::vector<std::string>(argv.begin() + 1, argv.end()),
                                        ChildSetup{in.read.get(), out.write.get(), err.write.get(),
-                                                  variables.data(), group_entry});
+                                                  variables.data(), group_entry, placement});
         if (problem) {
             if (launcher.pid > 0) ::waitpid(launcher.pid, nullptr, 0);
             throw std::runtime_error(
@@ -322,9 +327,10 @@ std::string describe(const ProcessEnd& end) {
 
 std::shared_ptr<Process> Process::spawn(asio::io_context& io, const std::vector<std::string>& argv,
                                         const std::vector<std::string>& environment,
-                                        Handlers handlers, int group_entry) {
+                                        Handlers handlers, int group_entry,
+                                        const Placement& placement) {
     auto process = std::make_shared<AsioProcess>(io, std::move(handlers));
-    process->start(io, argv, environment, group_entry);
+    process->start(io, argv, environment, group_entry, placement);
     return process;
 }
 

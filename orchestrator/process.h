@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include "orchestrator/placement.h"
+
 namespace boost::asio {
 class io_context;
 }
@@ -54,11 +56,13 @@ class Process {
     /// environment ("NAME=value"). Handlers run on `io`'s thread, none before this returns.
     /// \param group_entry the file cgroup.procs of a control group, open for writing, that the
     /// process enters before it becomes the program; -1: it stays in ours
+    /// \param placement where it runs; of that what the kernel refuses is left out
     /// \throws std::runtime_error "cannot start PROGRAM: reason"
     static std::shared_ptr<Process> spawn(boost::asio::io_context& io,
                                           const std::vector<std::string>& argv,
                                           const std::vector<std::string>& environment,
-                                          Handlers handlers, int group_entry = -1);
+                                          Handlers handlers, int group_entry = -1,
+                                          const Placement& placement = {});
 
     virtual ~Process() = default;
 

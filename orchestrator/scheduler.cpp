@@ -43,15 +43,21 @@ std::string random_token() {
 }
 
 std::vector<std::string> worker_environment(const std::string& token, const Slot& slot) {
+    const int threads = slot.placement.threads;
+    bool has_threads = false;
     std::vector<std::string> environment;
     for (char** variable = environ; *variable; ++variable) {
         const std::string_view text = *variable;
         if (text.starts_with("ISOSWEEP_WORKER_TOKEN=")) continue;
         if (!slot.gpu_uuid.empty() && text.starts_with("CUDA_VISIBLE_DEVICES=")) continue;
+        has_threads = has_threads || text.starts_with("OMP_NUM_THREADS=");
         environment.emplace_back(text);
     }
     environment.push_back("ISOSWEEP_WORKER_TOKEN=" + token);
     if (!slot.gpu_uuid.empty()) environment.push_back("CUDA_VISIBLE_DEVICES=" + slot.gpu_uuid);
+    // Else a worker would take as many threads as the machine has cores.
+    if (threads > 0 && !has_threads)
+        environment.push_back("OMP_NUM_THREADS=" + std::to_string(threads));
     return environment;
 }
 
@@ -266,7 +272,11 @@ class Scheduler::Run {
         for (std::size_t slot = 0; slot < places_.size(); ++slot) {
             Place& place = places_[slot];
             if (place.session || place.waits_since || !place.closed.empty()) continue;
-            if (!has_work(slot)) continue;
+            if (!has_work(slot)) {
+                // The last cells run elsewhere: nobody shall wait for this one's end after them.
+                while (!place.standbys.empty() && delayed_ == 0) dismiss_first_standby(place);
+                continue;
+            }
             while (!place.standbys.empty() && !place.standbys.front().session->is_ready_for_job())
                 dismiss_first_standby(place);
             if (place.gate && place.last_worker != 0 && !is_gpu_ready(slot)) continue;
@@ -433,13 +443,24 @@ class Scheduler::Run {
         }
         place.session = std::make_shared<WorkerSession>(io_, settings_.worker, std::move(hooks));
         place.session->start(std::move(job), place.token,
-                             worker_environment(place.token, settings_.slots[slot]));
+                             worker_environment(place.token, settings_.slots[slot]),
+                             settings_.slots[slot].placement);
     }
 
     void write_worker(std::size_t slot, const std::string& token, const Process& process,
                       const WorkerSession& session) {
-        journal_.write_worker({token, process.pid(), process.start_time(), static_cast<int>(slot),
-                               settings_.slots[slot].gpu_uuid, boot_, session.group()});
+        const auto& [gpu_uuid, placement] = settings_.slots[slot];
+        // Not what it should have but what it has: the machine's CPUs may have changed meanwhile.
+        journal_.write_worker(
+            {.token = token,
+             .pid = process.pid(),
+             .start_time = process.start_time(),
+             .slot = static_cast<int>(slot),
+             .gpu_uuid = gpu_uuid,
+             .boot = boot_,
+             .group = session.group(),
+             .cpus = placement.cpus.empty() ? CpuList{} : affinity_of(process.pid()),
+             .memory_node = placement.memory_node});
     }
 
     /// A slot's worker has come to a phase: the next one starts beside what is not timed, and
@@ -485,7 +506,8 @@ class Scheduler::Run {
         place.standbys.push_back(
             {std::make_shared<WorkerSession>(io_, settings_.worker, std::move(hooks)), token});
         place.standbys.back().session->stand_by(token,
-                                                worker_environment(token, settings_.slots[slot]));
+                                                worker_environment(token, settings_.slots[slot]),
+                                                settings_.slots[slot].placement);
     }
 
     /// Ends the first worker that stands by, which is not needed or not fit.

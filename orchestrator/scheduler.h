@@ -90,7 +90,8 @@ class Scheduler {
     Hooks hooks_;
 };
 
-/// The environment of a worker: ours, with its token, and with just its slot's GPU.
+/// The environment of a worker: ours, with its token, with just its slot's GPU, and with its slot's
+/// share of threads unless the user has chosen their number.
 std::vector<std::string> worker_environment(const std::string& token, const Slot& slot);
 
 /// A number nobody else has, 32 hexadecimal digits, from the kernel's random source.

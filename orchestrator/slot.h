@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "orchestrator/placement.h"
+
 namespace isosweep {
 
 /// The cell as a worker gets it: `auto` and `cuda` are what they mean in this sweep.
@@ -15,6 +17,7 @@ inline Cell on_device(Cell cell, Device device) {
 /// A place for one worker at a time.
 struct Slot {
     std::string gpu_uuid;  ///< the GPU that its workers see; empty: whatever they find
+    Placement placement = {};
 };
 
 }  // namespace isosweep

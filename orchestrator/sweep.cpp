@@ -84,6 +84,22 @@ WorkerCommand worker_command(const Options& options) {
     return command;
 }
 
+void log_placements(const std::vector<Slot>& slots) {
+    const bool share_cores = std::any_of(slots.begin(), slots.end(), [](const Slot& slot) {
+        return slot.placement.threads > 0 && slot.placement.cpus.empty();
+    });
+    if (share_cores)
+        log::notice(std::to_string(slots.size()) +
+                    " workers at a time and fewer cores: they share these, with one thread each");
+    for (std::size_t slot = 0; slot < slots.size(); ++slot)
+        if (const Placement& placement = slots[slot].placement; !placement.cpus.empty())
+            log::info("slot " + std::to_string(slot) + " " + slots[slot].gpu_uuid + ": CPUs " +
+                      to_text(placement.cpus) +
+                      (placement.memory_node
+                           ? ", memory node " + std::to_string(*placement.memory_node)
+                           : ""));
+}
+
 /// The sweep's canary: the one that it has had, else one of the plan's cells.
 boost::json::object canary_of(const std::vector<PlannedCell>& plan, const Options& options,
                               Device device, const Journal& journal) {
@@ -186,13 +202,14 @@ Sweep::Sweep(Options options)
     if (options_.fitting) keep_to_what_fits(earlier);
     if (!rule_.text.empty()) journal_->write_fallback_rule(rule_.text);
     settings_.device = choice.device;
-    settings_.slots = make_slots(options_, choice.device, gpus_);
+    settings_.slots = place_slots(make_slots(options_, choice.device, gpus_), options_, gpus_);
     if (options_.canary) settings_.canary = canary_of(plan_, options_, choice.device, *journal_);
     if (!choice.warning.empty()) log::warning(choice.warning);
     if (is_debug_build())
         log::warning("this is a debug build: what it measures is not worth keeping");
     log::info("isosweep " + build_id() + ", " + std::to_string(plan_.size()) + " cells, device " +
               std::string(to_name(choice.device)) + " " + now.gpu);
+    log_placements(settings_.slots);
     if (const auto& limit = settings_.worker.memory_limit)
         log::info("memory-limit = " + format_bytes(limit->bytes) + ", by control groups in " +
                   limit->home.folder.string());
@@ -254,6 +271,13 @@ std::size_t Sweep::cells_outside_plan() const {
                       [&](const auto& entry) { return !planned.contains(entry.first); }));
 }
 
+std::vector<PlannedCell> Sweep::in_running_order(const std::vector<PlannedCell>& cells) const {
+    // What is skipped since a smaller cell lacks memory needs the smaller one first.
+    const bool is_free = !options_.order.is_shuffled && !settings_.witnesses;
+    if (is_free && settings_.slots.size() > 1) return longest_first(cells);
+    return in_order(cells, options_.order);
+}
+
 SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
     // A bad place for the CSV shall be known before hours of measuring, not after.
     write_csv();
@@ -292,7 +316,7 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
          .drifted_cells = drifted});
     SweepEnd end;
     try {
-        end = scheduler.run(in_order(cells, options_.order));
+        end = scheduler.run(in_running_order(cells));
     } catch (...) {
         display->end();
         log::set_terminal({});

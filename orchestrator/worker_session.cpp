@@ -19,26 +19,27 @@ WorkerSession::WorkerSession(asio::io_context& io, const WorkerCommand& command,
     : io_(io), command_(command), hooks_(std::move(hooks)), deadline_(io), stall_(io), grace_(io) {}
 
 void WorkerSession::start(Job job, const std::string& token,
-                          const std::vector<std::string>& environment) {
+                          const std::vector<std::string>& environment, const Placement& placement) {
     job_ = std::move(job);
     end_part();
     log_.emplace(job_->log, command_.stderr_to_terminal);
-    if (!spawn(token, environment))
+    if (!spawn(token, environment, placement))
         asio::post(io_, [self = shared_from_this()] {
             self->end_attempt();
             self->hooks_.on_end();
         });
 }
 
-void WorkerSession::stand_by(const std::string& token,
-                             const std::vector<std::string>& environment) {
+void WorkerSession::stand_by(const std::string& token, const std::vector<std::string>& environment,
+                             const Placement& placement) {
     // Why it cannot be started is told when it is tried for a job.
-    if (!spawn(token, environment))
+    if (!spawn(token, environment, placement))
         asio::post(io_, [self = shared_from_this()] { self->hooks_.on_end(); });
 }
 
 /// \returns whether there is a process; else `seen_` knows why
-bool WorkerSession::spawn(const std::string& token, const std::vector<std::string>& environment) {
+bool WorkerSession::spawn(const std::string& token, const std::vector<std::string>& environment,
+                          const Placement& placement) {
     seen_.behind_launcher = command_.behind_launcher;
     const auto self = shared_from_this();
     try {
@@ -57,7 +58,7 @@ bool WorkerSession::spawn(const std::string& token, const std::vector<std::strin
                             .on_stderr = [self](std::string_view bytes) { self->on_stderr(bytes); },
                             .on_stdout_end = [self] { self->on_stdout_end(); },
                             .on_end = [self](const ProcessEnd& end) { self->on_process_end(end); }},
-                           group_ ? group_->entry() : -1);
+                           group_ ? group_->entry() : -1, placement);
     } catch (const Failure&) {
         throw;
     } catch (const std::exception& problem) {

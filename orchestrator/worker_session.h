@@ -74,10 +74,12 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
 
     /// Starts a worker for `job`. What goes wrong is told through the hooks.
     /// \param token the worker's, which names its control group where it has one
-    void start(Job job, const std::string& token, const std::vector<std::string>& environment);
+    void start(Job job, const std::string& token, const std::vector<std::string>& environment,
+               const Placement& placement);
 
     /// Starts a worker that has no job yet. Of the hooks, those that come before a job count.
-    void stand_by(const std::string& token, const std::vector<std::string>& environment);
+    void stand_by(const std::string& token, const std::vector<std::string>& environment,
+                  const Placement& placement);
 
     /// Whether a worker that stands by can be given a job.
     bool is_ready_for_job() const;
@@ -115,7 +117,8 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
   private:
     using Timer = boost::asio::steady_timer;
 
-    bool spawn(const std::string& token, const std::vector<std::string>& environment);
+    bool spawn(const std::string& token, const std::vector<std::string>& environment,
+               const Placement& placement);
     void on_stdout(std::string_view bytes);
     void on_stderr(std::string_view bytes);
     void on_line(std::string_view line);

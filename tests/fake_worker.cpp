@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <isosweep/protocol.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -288,6 +289,18 @@ void answer(const protocol::Request& request) {
     if (behaviour == "gpu")
         changed["gpu_seen"] =
             std::getenv("CUDA_VISIBLE_DEVICES") ? std::getenv("CUDA_VISIBLE_DEVICES") : "none";
+    if (behaviour == "place") {
+        // Where it runs, when all of its kind do.
+        sleep_ms(number(300));
+        cpu_set_t cpus;
+        ::sched_getaffinity(0, sizeof cpus, &cpus);
+        std::string seen;
+        for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+            if (CPU_ISSET(cpu, &cpus)) seen += (seen.empty() ? "" : ",") + std::to_string(cpu);
+        changed["cpus_seen"] = seen;
+        changed["threads_seen"] =
+            std::getenv("OMP_NUM_THREADS") ? std::getenv("OMP_NUM_THREADS") : "unset";
+    }
     if (behaviour == "flags") {
         say(protocol::ok_line(nonce, changed, {"throttled", "outliers"}));
         count_answer(text);

@@ -36,7 +36,10 @@ void write_sample(const std::filesystem::path& file) {
     journal.write_header(setting());
     journal.write_hello({{"event", "hello"}, {"torch", "2.11.0"}, {"build", "b"}});
     journal.write_start("k1", 1, "n1", "t", {});
-    journal.write_worker({"t", 42, 4711, 0, "GPU-1"});
+    WorkerRecord placed{"t", 42, 4711, 0, "GPU-1"};
+    placed.cpus = {0, 1, 2, 8};
+    placed.memory_node = 1;
+    journal.write_worker(placed);
     journal.write_worker({"u", 43, 4712, 0, "", "boot", "/sys/fs/cgroup/isosweep-u"});
     journal.write_end("k1", attempt(1, Status::crash, Decision::retry));
     journal.write_start("k1", 2, "n2", "t", {});
@@ -55,6 +58,10 @@ TEST_CASE("a journal tells a later run what happened") {
     CHECK(*journal.setting()->torch == "2.11.0");
     CHECK(journal.worker("t")->pid == 42);
     CHECK(journal.worker("t")->group.empty());
+    CHECK(journal.worker("t")->cpus == CpuList{0, 1, 2, 8});
+    CHECK(journal.worker("t")->memory_node == 1);
+    CHECK(journal.worker("u")->cpus.empty());
+    CHECK_FALSE(journal.worker("u")->memory_node);
     CHECK(journal.worker("u")->group == "/sys/fs/cgroup/isosweep-u");
     CHECK(journal.workers().size() == 2);
     const CellHistory& first = journal.history("k1");

@@ -26,7 +26,7 @@ struct Shell {
 
     explicit Shell(const std::string& script, const std::string& input = "",
                    const std::vector<std::string>& environment = {"PATH=/usr/bin:/bin"},
-                   int signal_after_first_byte = 0) {
+                   int signal_after_first_byte = 0, const Placement& placement = {}) {
         boost::asio::io_context io;
         std::shared_ptr<Process> process;
         process = Process::spawn(io, {"sh", "-c", script}, environment,
@@ -38,7 +38,8 @@ struct Shell {
                                       },
                                   .on_stderr = [&](std::string_view bytes) { err += bytes; },
                                   .on_stdout_end = {},
-                                  .on_end = [&](const ProcessEnd& how) { end = how; }});
+                                  .on_end = [&](const ProcessEnd& how) { end = how; }},
+                                 -1, placement);
         pid = process->pid();
         process->write(input);
         process->close_stdin();
@@ -57,6 +58,20 @@ bool soon_gone(pid_t pid) {
 }
 
 }  // namespace
+
+TEST_CASE("a process runs and takes its memory where it is placed") {
+    const CpuList ours = affinity_of(0);
+    REQUIRE_FALSE(ours.empty());
+    Placement placement;
+    placement.cpus = {ours.back()};
+    const bool may_prefer = may_prefer_memory_of(0);
+    if (may_prefer) placement.memory_node = 0;
+    const Shell shell("grep Cpus_allowed_list /proc/self/status; cat /proc/self/numa_maps", "",
+                      {"PATH=/usr/bin:/bin"}, 0, placement);
+    CHECK(shell.out.starts_with("Cpus_allowed_list:\t" + to_text(placement.cpus) + "\n"));
+    if (may_prefer) CHECK(shell.out.find(" prefer:0 ") != std::string::npos);
+    CHECK(affinity_of(0) == ours);
+}
 
 TEST_CASE("a child gets its input, and both its streams are read to the end") {
     const Shell shell("cat; echo err >&2; exit 3", std::string(300'000, 'x'));
