@@ -31,10 +31,11 @@ namespace {
 /// The command line with another verb and further words; without what would start over.
 std::string command_like(const std::vector<std::string>& arguments, const std::string& verb,
                          const std::string& more) {
+    const std::size_t first = arguments.at(1) == to_name(Verb::shard) ? 3 : 2;  // the config
     std::string text =
-        shell_quoted(arguments.at(0)) + " " + verb + " " + shell_quoted(arguments.at(2)) + more;
+        shell_quoted(arguments.at(0)) + " " + verb + " " + shell_quoted(arguments.at(first)) + more;
     bool skip = false;
-    for (std::size_t i = 3; i < arguments.size(); ++i) {
+    for (std::size_t i = first + 1; i < arguments.size(); ++i) {
         const std::string& word = arguments[i];
         if (word.starts_with("--")) skip = word == "--fresh" || word == "--status";
         if (word.starts_with("--fresh=") || word.starts_with("--status=")) continue;
@@ -128,8 +129,11 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
     if (const std::size_t outside = sweep.cells_outside_plan(); outside > 0)
         text += counted(outside, "recorded cell") + " outside this plan, kept in the journal\n";
     if (end.too_many_failures) text += "stopped: too many cells have failed (max-failures)\n";
-    if (to_resume) text += "go on with: " + command_like(arguments, "run", "") + "\n";
-    if (!to_retry.empty())
+    const auto& shard = sweep.options().shard;
+    const std::string verb = shard ? "shard " + to_text(*shard) : "run";
+    if (to_resume) text += "go on with: " + command_like(arguments, verb, "") + "\n";
+    // What failed in a shard is tried again when the shards are one sweep again.
+    if (!to_retry.empty() && !shard)
         text +=
             "retry with: " + command_like(arguments, "retry", " --status " + join(to_retry, ",")) +
             "\n";

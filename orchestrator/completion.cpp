@@ -70,6 +70,7 @@ std::vector<CompletedFlag> flags_of(Verb verb) {
 Names subject_endings(Verb verb) {
     switch (verb) {
         case Verb::run:
+        case Verb::shard:
         case Verb::retry:
         case Verb::plan:
         case Verb::status:

@@ -43,6 +43,8 @@ const char* const overview =
 Usage:
   isosweep run CONFIG [--key value ...]       plan, run what is missing, write the CSV; the same
                                               command again goes on where it stopped
+  isosweep shard I/N CONFIG [--key value ...] run shard I of N alone, as one task of a job array;
+                                              `merge` joins them
   isosweep retry CONFIG --status LIST         run again the cells with one of these outcomes; with
                  [--fallback RULE]            --fallback, smaller ones for those out of memory
   isosweep plan CONFIG [--key value ...]      run nothing: list the cells, their memory and time
@@ -84,6 +86,16 @@ std::string help_of(Verb verb) {
                 "Usage: isosweep run CONFIG [--key value ...]\n\n"
                 "Plans the cells of CONFIG, runs those that have no outcome yet, and writes the "
                 "CSV.\nEvery flag is also a key of the config; the flag wins.\n");
+            break;
+        case Verb::shard:
+            sweep(
+                "Usage: isosweep shard I/N CONFIG [--key value ...]\n\n"
+                "Runs shard I of the N equal ones of the plan, I from 1, as `run` would: the same "
+                "command goes on where\nit stopped. With output = results/NAME.csv it writes "
+                "results/NAME.shard-I-of-N.csv, and then\n"
+                "`isosweep merge results/NAME.shard-*-of-N.csv --output results/NAME.csv` joins "
+                "them.\nCells are dealt out by their FLOPs, and every task deals them out alike. "
+                "The flags are those of `run`.\n");
             break;
         case Verb::plan:
             sweep(

@@ -235,7 +235,8 @@ const std::vector<OwnFlag>& own_flags(Verb verb) {
 }
 
 bool takes_keys(Verb verb) {
-    return verb == Verb::run || verb == Verb::plan || verb == Verb::retry || verb == Verb::status;
+    return verb == Verb::run || verb == Verb::shard || verb == Verb::plan || verb == Verb::retry ||
+           verb == Verb::status;
 }
 
 bool is_custom_axis(std::string_view key) { return key.starts_with("axis.") && key.size() > 5; }

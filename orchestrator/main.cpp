@@ -22,6 +22,7 @@ int run_command(const std::vector<std::string>& arguments) {
     }
     switch (command.verb) {
         case Verb::run:
+        case Verb::shard:
         case Verb::retry:
             return run_sweep(command, arguments);
         case Verb::plan:

@@ -321,6 +321,28 @@ void read_report(Command& command, std::vector<Flag> flags) {
     read_sweep_options(command.options, {});
 }
 
+/// "2/8".
+PlanShard read_shard(const std::string& word) {
+    constexpr std::int64_t most = 1'000'000;  // as many as a plan has cells
+    const auto slash = std::min(word.find('/'), word.size());
+    try {
+        const PlanShard shard{parse_integer(word.substr(0, slash), 1),
+                              parse_integer(word.substr(std::min(slash + 1, word.size())), 1)};
+        if (shard.number <= shard.count && shard.count <= most) return shard;
+    } catch (const BadValue&) {
+    }
+    throw UsageError("shard '" + word +
+                     "': expected which shard of how many, 1/8 to 8/8, as in: isosweep shard 1/8 "
+                     "configs/full.cfg");
+}
+
+/// Gives a shard an output of its own beside that of the whole sweep.
+void name_shards_output(Options& options) {
+    options.output.replace_filename(options.output.stem().string() + ".shard-" +
+                                    std::to_string(options.shard->number) + "-of-" +
+                                    std::to_string(options.shard->count) + ".csv");
+}
+
 std::string read_completion(const std::vector<std::string>& arguments) {
     const auto shell = arguments.size() == 2 ? from_name<Shell>(arguments[1]) : std::nullopt;
     if (!shell)
@@ -398,12 +420,16 @@ Options read_options(const fs::path& config) {
     return options;
 }
 
+std::string to_text(const PlanShard& shard) {
+    return std::to_string(shard.number) + "/" + std::to_string(shard.count);
+}
+
 fs::path Options::folder() const {
     fs::path folder = output;
     return folder.replace_extension();
 }
 
-Command parse_command_line(const std::vector<std::string>& arguments) {
+Command parse_command_line(std::vector<std::string> arguments) {
     Command command;
     if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" ||
         arguments[0] == "help") {
@@ -443,6 +469,10 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
         read_compare(command.compare, split_flags({arguments.begin() + 3, arguments.end()}));
         return command;
     }
+    if (*verb == Verb::shard) {
+        command.options.shard = read_shard(arguments.size() < 2 ? "" : arguments[1]);
+        arguments.erase(arguments.begin() + 1);
+    }
     if (arguments.size() < 2 || arguments[1].starts_with('-'))
         throw UsageError(arguments[0] + " needs a config right behind it, as in: isosweep " +
                          arguments[0] + " configs/smoke.cfg");
@@ -461,6 +491,7 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
     command.options.config = arguments[1];
     read_sweep_options(command.options, flags);
     check_together(command.options);
+    if (command.options.shard) name_shards_output(command.options);
     const bool names_rule = std::any_of(flags.begin(), flags.end(), [](const Flag& flag) {
         return flag.key == "fallback" || flag.key == "bisect";
     });

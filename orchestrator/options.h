@@ -91,6 +91,15 @@ struct Grid {
 };
 
 /// Everything that `run` and `plan` know; the keys of interfaces, with their defaults.
+/// One of the equal parts that a plan is cut into.
+struct PlanShard {
+    std::int64_t number = 1;  ///< from 1
+    std::int64_t count = 1;
+};
+
+/// "2/8".
+std::string to_text(const PlanShard& shard);
+
 struct Options {
     std::filesystem::path config;
     Grid grid;
@@ -126,6 +135,7 @@ struct Options {
     bool allow_mixed = false;  ///< go on with another build, GPU or driver
     bool markdown = false;
     std::string only;
+    std::optional<PlanShard> shard;  ///< run just these cells of the plan
 
     /// "results/full" for "results/full.csv": where journal, lock and logs are.
     std::filesystem::path folder() const;
@@ -179,13 +189,13 @@ struct MergeOptions {
 
 enum class StatusFormat { text, json };
 
-enum class Verb { run, retry, plan, status, report, compare, merge, completion };
+enum class Verb { run, shard, retry, plan, status, report, compare, merge, completion };
 template <>
 struct EnumNames<Verb> {
     static constexpr std::pair<Verb, std::string_view> value[] = {
-        {Verb::run, "run"},       {Verb::retry, "retry"},          {Verb::plan, "plan"},
-        {Verb::status, "status"}, {Verb::report, "report"},        {Verb::compare, "compare"},
-        {Verb::merge, "merge"},   {Verb::completion, "completion"}};
+        {Verb::run, "run"},         {Verb::shard, "shard"},   {Verb::retry, "retry"},
+        {Verb::plan, "plan"},       {Verb::status, "status"}, {Verb::report, "report"},
+        {Verb::compare, "compare"}, {Verb::merge, "merge"},   {Verb::completion, "completion"}};
 };
 
 /// One command line, understood.
@@ -212,6 +222,6 @@ Options read_options(const std::filesystem::path& config);
 
 /// Understands a command line (without the program's name) and the config that it names.
 /// \throws UsageError with one line: file and line or flag, key, value, what was expected
-Command parse_command_line(const std::vector<std::string>& arguments);
+Command parse_command_line(std::vector<std::string> arguments);
 
 }  // namespace isosweep

@@ -1,7 +1,10 @@
 #include "orchestrator/plan.h"
 
+#include <isosweep/flops.h>
+
 #include <algorithm>
 #include <charconv>
+#include <numeric>
 #include <unordered_set>
 
 #include "orchestrator/errors.h"
@@ -80,6 +83,20 @@ std::uint64_t lot_of(const std::string& key, std::int64_t seed) {
     return lot ^ (lot >> 31);
 }
 
+/// FLOPs of a cell's steps, timed or not; where the number of steps is left to the worker, of the
+/// usual number.
+double work_of(const PlannedCell& planned) {
+    const Cell& cell = planned.cell;
+    const auto steps = [](const StepCount& asked, const StepCount& usual) {
+        return asked.is_automatic() ? usual.steps : asked.steps;
+    };
+    return step_flops(model_config(cell), cell.batch_size, cell.context_length, cell.pass_type,
+                      cell.activation_checkpointing)
+               .hardware *
+           static_cast<double>(steps(cell.warmup_steps, Cell{}.warmup_steps) +
+                               steps(cell.measure_steps, Cell{}.measure_steps));
+}
+
 }  // namespace
 
 std::vector<PlannedCell> make_plan(const Grid& grid) {
@@ -121,6 +138,26 @@ std::vector<PlannedCell> make_plan(const Grid& grid) {
         }
     }
     return plan;
+}
+
+std::vector<PlannedCell> cells_of_shard(std::vector<PlannedCell> plan, const PlanShard& shard) {
+    std::vector<std::size_t> largest_first(plan.size());
+    std::iota(largest_first.begin(), largest_first.end(), std::size_t{0});
+    std::vector<double> work(plan.size());
+    std::transform(plan.begin(), plan.end(), work.begin(), work_of);
+    std::stable_sort(largest_first.begin(), largest_first.end(),
+                     [&](std::size_t one, std::size_t other) { return work[one] > work[other]; });
+    std::vector<double> loads(static_cast<std::size_t>(shard.count), 0);
+    std::vector<bool> is_ours(plan.size(), false);
+    for (const std::size_t cell : largest_first) {
+        const auto least = std::min_element(loads.begin(), loads.end());
+        *least += work[cell];
+        is_ours[cell] = least - loads.begin() == shard.number - 1;
+    }
+    std::vector<PlannedCell> ours;
+    for (std::size_t cell = 0; cell < plan.size(); ++cell)
+        if (is_ours[cell]) ours.push_back(std::move(plan[cell]));
+    return ours;
 }
 
 std::vector<PlannedCell> in_order(std::vector<PlannedCell> cells, const Order& order) {

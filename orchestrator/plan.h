@@ -21,6 +21,11 @@ struct PlannedCell {
 /// \throws UsageError for more than a million
 std::vector<PlannedCell> make_plan(const Grid& grid);
 
+/// The cells of one shard, in the plan's order. Each cell is in exactly one shard, and every task
+/// of a job array finds the same: cells go, the largest first, to the shard that has the least
+/// FLOPs so far.
+std::vector<PlannedCell> cells_of_shard(std::vector<PlannedCell> plan, const PlanShard& shard);
+
 /// The cells as they are to be run. A shuffled cell's place follows from its key and the seed
 /// alone, so that those that are left of a sweep stay in the same order.
 std::vector<PlannedCell> in_order(std::vector<PlannedCell> cells, const Order& order);

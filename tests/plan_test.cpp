@@ -19,6 +19,28 @@ std::string described(const Grid& grid) {
 
 }  // namespace
 
+TEST_CASE("each cell is in exactly one shard, and the shards do about the same work") {
+    Options options;
+    options.grid.values = {{"context-length", {"128", "256", "512", "1024"}},
+                           {"batch-size", {"1", "2", "4", "8"}}};
+    const std::vector<PlannedCell> plan = make_plan(options.grid);
+    std::map<std::string, int> seen;
+    std::vector<std::int64_t> tokens;
+    for (std::int64_t number = 1; number <= 3; ++number) {
+        tokens.push_back(0);
+        for (const PlannedCell& cell : cells_of_shard(plan, {number, 3})) {
+            ++seen[cell.key];
+            tokens.back() += cell.cell.context_length * cell.cell.batch_size;
+        }
+    }
+    CHECK(seen.size() == plan.size());
+    for (const auto& [key, count] : seen) CHECK(count == 1);
+    const auto [least, most] = std::minmax_element(tokens.begin(), tokens.end());
+    CHECK(*most < 1.2 * static_cast<double>(*least));
+    CHECK(cells_of_shard(plan, {1, 1}).size() == plan.size());
+    CHECK(cells_of_shard(plan, {17, 100}).empty());  // there are 16 cells
+}
+
 TEST_CASE("each GPU is probed in each precision that its cells use and the journal lacks") {
     const tests::TempFolder folder;
     Journal journal = Journal::open(folder / "j");
