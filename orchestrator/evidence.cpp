@@ -62,6 +62,10 @@ Outcome classify_rows(const Evidence& seen) {
     const auto limit = [&] { return format_duration(static_cast<double>(seen.limit.count())); };
 
     if (!seen.spawn_error.empty()) return outcome(spawn_failed, seen, seen.spawn_error);
+    // What we ended ourselves the cluster shows as cancelled, too.
+    if (!seen.taken_away.empty() && seen.killed_for == KilledFor::nothing)
+        return outcome(interrupted, seen,
+                       "taken away by the cluster: " + seen.taken_away + in_phase(seen));
     if (!seen.hello && seen.killed_for == KilledFor::nothing && seen.broken_line.empty())
         return outcome(spawn_failed, seen,
                        with_last_words("the worker ended before its hello (" +
@@ -113,6 +117,8 @@ Outcome classify_rows(const Evidence& seen) {
     if (end && end->signal == "SIGKILL" && seen.oom_killed && !seen.behind_launcher)
         return outcome(oom_host, seen,
                        "killed for want of memory" + in_phase(seen) + over_limit(seen));
+    if (end && seen.launcher_oom)
+        return outcome(oom_host, seen, "killed by the cluster's memory limit" + in_phase(seen));
     if (end && !end->signal.empty())
         return outcome(crash, seen,
                        with_last_words("ended by " + end->signal + in_phase(seen), seen));

@@ -47,6 +47,8 @@ struct Evidence {
     std::int64_t over_limit = 0;   ///< the `memory-limit` that it was at then, in bytes; 0: none
     std::string last_words;        ///< the end of its log
     bool behind_launcher = false;  ///< exit code 128 + n may stand for a signal
+    std::string taken_away;        ///< how the launcher says the cluster took it; empty: it did not
+    bool launcher_oom = false;     ///< the launcher says that its memory limit killed it
     AttemptTimes times;
 };
 

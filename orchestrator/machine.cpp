@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "orchestrator/errors.h"
+#include "orchestrator/launcher.h"
 #include "orchestrator/process.h"
 
 namespace isosweep {
@@ -89,6 +90,15 @@ std::optional<std::int64_t> gpu_bytes(const Options& options, const std::vector<
         [](const Gpu& one, const Gpu& other) { return one.memory_bytes < other.memory_bytes; });
     // A part of a GPU (MIG) is known by its name alone.
     return smallest->memory_bytes > 0 ? std::optional(smallest->memory_bytes) : std::nullopt;
+}
+
+DeviceChoice choose_device_of_cluster(const std::vector<PlannedCell>& plan,
+                                      const std::vector<std::string>& launcher) {
+    const bool wants_gpu = asks_for_gpu(launcher) ||
+                           std::any_of(plan.begin(), plan.end(), [](const PlannedCell& planned) {
+                               return planned.cell.device == Device::cuda;
+                           });
+    return {wants_gpu ? Device::cuda : Device::cpu, {}};
 }
 
 std::vector<Slot> make_slots(const Options& options, Device device, const std::vector<Gpu>& gpus) {

@@ -33,6 +33,11 @@ struct DeviceChoice {
 };
 DeviceChoice choose_device(const std::vector<PlannedCell>& plan, const std::vector<Gpu>& gpus);
 
+/// The same where a cluster places the workers, whose GPUs are not this machine's: cuda where a
+/// cell asks for it or the launcher asks for GPUs.
+DeviceChoice choose_device_of_cluster(const std::vector<PlannedCell>& plan,
+                                      const std::vector<std::string>& launcher);
+
 /// The memory that predictions are held against: what the options say, else what the smallest of
 /// the GPUs has, unless a launcher finds other ones. Absent where nobody knows.
 std::optional<std::int64_t> gpu_bytes(const Options& options, const std::vector<Gpu>& gpus);

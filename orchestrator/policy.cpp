@@ -34,8 +34,15 @@ NextStep decide(const Evidence& seen, const Outcome& outcome, const CellHistory&
             history.pending.begin(), history.pending.end(),
             [&](const Pending& one) { return one.decision == decision && one.status == status; }));
     };
-    if (outcome.status == Status::interrupted || seen.killed_for == KilledFor::unfit)
-        return {Decision::again, {}};
+    // The next run starts it again.
+    if (seen.killed_for == KilledFor::unfit) return {Decision::again, {}, false};
+    if (outcome.status == Status::interrupted) {
+        constexpr int enough = 3;
+        constexpr int longer = 2;  // a cluster takes its time: 1 s, 2 s, 4 s
+        const int tries = so_far(Decision::again, Status::interrupted);
+        if (seen.taken_away.empty() || tries >= enough) return {Decision::again, {}, false};
+        return {Decision::again, backoff(tries + longer)};
+    }
     const bool died = seen.end && seen.killed_for == KilledFor::nothing;
     // A worker that hangs after its last answer never sees the next request.
     const bool hung_before = seen.reused && (seen.killed_for == KilledFor::no_result ||

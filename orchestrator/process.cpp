@@ -24,6 +24,7 @@
 #include <optional>
 #include <set>
 #include <stdexcept>
+#include <thread>
 
 #include "orchestrator/files.h"
 
@@ -51,6 +52,7 @@ struct ChildSetup {
     const char* const* environment;
     int group_entry;
     const Placement& placement;
+    ProcessTies ties;
     pid_t parent = ::getpid();
 
     template <class Launcher>
@@ -62,7 +64,9 @@ struct ChildSetup {
     template <class Launcher>
     bp::error_code on_exec_setup(Launcher&, const bp::filesystem::path&, const char* const*) {
         const auto failed = [] { return bp::error_code(errno, bp::system_category()); };
-        if (::setpgid(0, 0) == -1 || ::prctl(PR_SET_PDEATHSIG, SIGKILL) == -1) return failed();
+        if ((ties.own_session ? ::setsid() : ::setpgid(0, 0)) == -1 ||
+            ::prctl(PR_SET_PDEATHSIG, ties.death_signal) == -1)
+            return failed();
         if (::getppid() != parent) ::_exit(125);  // it died before the prctl
         // Before the program can take memory or start others: "0" is whoever writes it.
         if (group_entry >= 0 && ::write(group_entry, "0", 1) != 1) return failed();
@@ -117,13 +121,15 @@ std::set<pid_t>& live_processes() {
 
 class AsioProcess final : public Process, public std::enable_shared_from_this<AsioProcess> {
   public:
-    AsioProcess(asio::io_context& io, Handlers handlers)
+    AsioProcess(asio::io_context& io, Handlers handlers, const ProcessTies& ties)
         : handlers_(std::move(handlers)),
+          ties_(ties),
           stdin_(io),
           stdout_(io),
           stderr_(io),
           exit_(io),
-          drain_(io) {}
+          drain_(io),
+          patience_(io) {}
 
     ~AsioProcess() override { kill_and_reap(); }
 
@@ -145,7 +151,7 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
         bp::process process = launcher(io.get_executor(), problem, program,
                                        std::vector<std::string>(argv.begin() + 1, argv.end()),
                                        ChildSetup{in.read.get(), out.write.get(), err.write.get(),
-                                                  variables.data(), group_entry, placement});
+                                                  variables.data(), group_entry, placement, ties_});
         if (problem) {
             if (launcher.pid > 0) ::waitpid(launcher.pid, nullptr, 0);
             throw std::runtime_error(
@@ -192,6 +198,16 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
         if (!end_) ::kill(-pid_, number);
     }
 
+    void kill() override {
+        if (end_) return;
+        if (ties_.patience.count() == 0) return signal_group(SIGKILL);
+        signal_group(SIGTERM);
+        patience_.expires_after(ties_.patience);
+        patience_.async_wait([self = shared_from_this()](const bp::error_code& problem) {
+            if (!problem && !self->end_) ::kill(self->pid_, SIGKILL);
+        });
+    }
+
     void discard() override {
         kill_and_reap();
         finished_ = true;
@@ -203,10 +219,30 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
     // Without a wait the process would stay a zombie; with its group gone it cannot block.
     void kill_and_reap() {
         if (pid_ <= 0 || end_) return;
+        if (ties_.patience.count() > 0) {
+            ::kill(-pid_, SIGTERM);
+            if (!ends_within(ties_.patience)) {
+                ::kill(pid_, SIGKILL);
+                std::this_thread::sleep_for(ties_.farewell);
+            }
+        }
         ::kill(-pid_, SIGKILL);
         ::waitpid(pid_, nullptr, 0);
         end_ = Signaled{SIGKILL};
         live_processes().erase(pid_);
+    }
+
+    /// Waits for its end without reaping it. \returns whether it came
+    bool ends_within(std::chrono::milliseconds limit) const {
+        constexpr std::chrono::milliseconds pause(10);
+        for (auto waited = pause * 0; waited < limit; waited += pause) {
+            siginfo_t info{};
+            if (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT | WNOHANG) != 0 ||
+                info.si_pid != 0)
+                return true;
+            std::this_thread::sleep_for(pause);
+        }
+        return false;
     }
 
     void write_next() {
@@ -253,8 +289,17 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
                                  self->wait_for_exit();
                                  return;
                              }
-                             self->reap();
+                             self->reap_when_tidy(info.si_code != CLD_EXITED);
                          });
+    }
+
+    void reap_when_tidy(bool was_killed) {
+        patience_.cancel();
+        if (!was_killed || ties_.farewell.count() == 0) return reap();
+        patience_.expires_after(ties_.farewell);
+        patience_.async_wait([self = shared_from_this()](const bp::error_code& problem) {
+            if (!problem && !self->end_) self->reap();
+        });
     }
 
     void reap() {
@@ -289,11 +334,13 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
     }
 
     Handlers handlers_;
+    ProcessTies ties_;
     Stream stdin_;
     Stream stdout_;
     Stream stderr_;
     Stream exit_;
     asio::steady_timer drain_;
+    asio::steady_timer patience_;  ///< until the SIGKILL, and then until its group goes
     std::array<char, 65536> stdout_buffer_;
     std::array<char, 65536> stderr_buffer_;
     std::deque<std::string> queue_;
@@ -328,8 +375,8 @@ std::string describe(const ProcessEnd& end) {
 std::shared_ptr<Process> Process::spawn(asio::io_context& io, const std::vector<std::string>& argv,
                                         const std::vector<std::string>& environment,
                                         Handlers handlers, int group_entry,
-                                        const Placement& placement) {
-    auto process = std::make_shared<AsioProcess>(io, std::move(handlers));
+                                         const Placement& placement, const ProcessTies& ties) {
+    auto process = std::make_shared<AsioProcess>(io, std::move(handlers), ties);
     process->start(io, argv, environment, group_entry, placement);
     return process;
 }
@@ -392,7 +439,9 @@ void reap_leftovers() {
     for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
         std::ifstream children(task.path() / "children");
         for (pid_t pid = 0; children >> pid;) {
-            if (live_processes().contains(pid)) continue;
+            // What is in a living one's group may be tidying up for it.
+            if (live_processes().contains(pid) || live_processes().contains(::getpgid(pid)))
+                continue;
             ::kill(pid, SIGKILL);
             ::waitpid(pid, nullptr, 0);
         }

@@ -2,6 +2,8 @@
 
 #include <sys/types.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -37,9 +39,21 @@ std::string signal_name(int number);
 /// "exit code 3" or "SIGSEGV".
 std::string describe(const ProcessEnd& end);
 
+/// How a child hangs on this program, and how it is ended.
+struct ProcessTies {
+    int death_signal = SIGKILL;  ///< what it gets when the thread that spawned it ends
+    bool own_session = false;    ///< a session of its own, not just a group
+    /// How long `kill` waits after a SIGTERM before it sends the SIGKILL. Zero: there is no
+    /// SIGTERM.
+    std::chrono::milliseconds patience{};
+    /// How long the others of its group may still tidy up when it was killed. Zero: they are killed
+    /// with it.
+    std::chrono::milliseconds farewell{};
+};
+
 /// A child process with pipes on its three standard streams, in a process group of its own, that
-/// dies with this program: it gets SIGKILL when the thread that spawned it ends. Passive: it
-/// reports what happens through the handlers and decides nothing.
+/// dies with this program, as its ties say. Passive: it reports what happens through the handlers
+/// and decides nothing.
 ///
 /// When the process has ended, its group is killed, so that nothing it left behind lives on or
 /// holds a pipe.
@@ -62,7 +76,8 @@ class Process {
                                           const std::vector<std::string>& argv,
                                           const std::vector<std::string>& environment,
                                           Handlers handlers, int group_entry = -1,
-                                          const Placement& placement = {});
+                                          const Placement& placement = {},
+                                          const ProcessTies& ties = {});
 
     virtual ~Process() = default;
 
@@ -76,7 +91,9 @@ class Process {
     virtual void close_stdin() = 0;
     /// Sends a signal to its whole group; nothing where it has ended.
     virtual void signal_group(int number) = 0;
-    /// Kills and reaps it now; no handler is called any more. For leaving in a hurry.
+    /// Ends it as its ties ask for: its whole group at once, or politely first.
+    virtual void kill() = 0;
+    /// Kills and reaps it before this returns; no handler is called any more.
     virtual void discard() = 0;
 };
 

@@ -647,8 +647,7 @@ class Scheduler::Run {
             if (settings_.max_failures && failures_ >= *settings_.max_failures)
                 end_.too_many_failures = true;
         }
-        if (step.decision != Decision::record && status != Status::interrupted)
-            queue_again(cell, step.delay);
+        if (step.decision != Decision::record && step.in_this_run) queue_again(cell, step.delay);
         tell_when_synced({cell, static_cast<int>(slot), std::move(attempt)});
     }
 
@@ -754,6 +753,8 @@ class Scheduler::Run {
                 end_.signal = number;
                 display_.print(signal_name(number) +
                                ": finishing the running cell; once more kills it");
+                for (Place& place : places_)
+                    if (place.session) place.session->abort_if_queued();
             } else {
                 for (Place& place : places_)
                     if (place.session) place.session->abort();

@@ -12,6 +12,7 @@
 #include "orchestrator/environment.h"
 #include "orchestrator/errors.h"
 #include "orchestrator/foreground.h"
+#include "orchestrator/launcher.h"
 #include "orchestrator/leftovers.h"
 #include "orchestrator/log.h"
 #include "orchestrator/repro.h"
@@ -70,13 +71,13 @@ Setting setting_of(const Options& options, const DeviceChoice& choice,
 WorkerCommand worker_command(const Options& options) {
     WorkerCommand command;
     command.argv = worker_argv(options);
-    command.behind_launcher = !options.launcher.empty();
+    command.launch = traits_of(options.launcher);
     command.timeout = options.timeout;
     command.stall_timeout = options.stall_timeout;
     command.start_timeout = options.start_timeout;
     command.kill_grace = options.kill_grace;
     if (options.memory_limit.bytes == 0) return command;
-    if (command.behind_launcher)
+    if (command.launch.is_launched())
         throw UsageError("memory-limit = " + format_bytes(options.memory_limit.bytes) +
                          ": a launcher's workers are not ours to limit; give the limit to the "
                          "launcher, as in launcher = srun --mem=24G");
@@ -110,7 +111,10 @@ boost::json::object canary_of(const std::vector<PlannedCell>& plan, const Option
     return to_json(*canary);
 }
 
-void end_leftovers(const Journal& journal, const std::optional<MemoryLimit>& limit) {
+void end_leftovers(const Journal& journal, const Options& options,
+                   const std::optional<MemoryLimit>& limit) {
+    for (const ClusterTask& task : cancel_leftovers(journal, options.launcher))
+        log::notice("cancelled what an earlier run of this sweep left in the cluster: " + task.id);
     for (const Leftover& leftover : kill_leftovers(journal, limit))
         log::notice("killed what an earlier run of this sweep left behind: " + leftover.name +
                     ", process " + std::to_string(leftover.pid));
@@ -144,13 +148,16 @@ void update_repro(const SweepSettings& settings, const PlannedCell& planned, Sta
 
 Sweep::Sweep(Options options)
     : options_(std::move(options)),
-      plan_(make_plan(options_.grid)),
+      plan_(options_.shard ? cells_of_shard(make_plan(options_.grid), *options_.shard)
+                           : make_plan(options_.grid)),
       rule_(read_rule(options_.bisect.empty() ? options_.fallback : options_.bisect)) {
     const GpuInventory inventory = query_gpus();
     // A sweep that no GPU takes part in is not tied to one.
-    if (uses_gpu(plan_))
+    const bool in_cluster = traits_of(options_.launcher).is_cluster();
+    if (uses_gpu(plan_) && !in_cluster)
         gpus_ = usable_gpus(inventory, std::getenv("CUDA_VISIBLE_DEVICES"), options_.gpus);
-    DeviceChoice choice = choose_device(plan_, gpus_);
+    DeviceChoice choice = in_cluster ? choose_device_of_cluster(plan_, options_.launcher)
+                                     : choose_device(plan_, gpus_);
     settings_.worker = worker_command(options_);
     settings_.isolation = options_.isolation;
     // A launcher's next task would take the place of the present one.
@@ -169,7 +176,8 @@ Sweep::Sweep(Options options)
     make_folder(folder);
     lock_ = std::make_unique<OutputLock>(folder / "lock");
     if (options_.fresh && fs::exists(folder / "journal.jsonl")) try {
-            end_leftovers(Journal::read(folder / "journal.jsonl"), settings_.worker.memory_limit);
+            end_leftovers(Journal::read(folder / "journal.jsonl"), options_,
+                          settings_.worker.memory_limit);
         } catch (const Failure& problem) {
             log::warning(problem.what());  // a broken journal may be why to start over
         }
@@ -186,7 +194,7 @@ Sweep::Sweep(Options options)
 
     const fs::path file = folder / "journal.jsonl";
     journal_ = std::make_unique<Journal>(Journal::open(file));
-    end_leftovers(*journal_, settings_.worker.memory_limit);
+    end_leftovers(*journal_, options_, settings_.worker.memory_limit);
     const Setting now = setting_of(options_, choice, inventory, gpus_);
     if (!journal_->setting())
         journal_->write_header(now);
@@ -229,7 +237,7 @@ void Sweep::keep_to_what_fits(const std::optional<Journal>& earlier) {
 
 DeviceChoice Sweep::go_on_with(Setting now) {
     const Setting then = *journal_->setting();
-    if (then.device == "cuda" && now.gpu.empty())
+    if (then.device == "cuda" && now.gpu.empty() && now.device != "cuda")
         throw EnvironmentError(journal_->file().string() + ": this sweep was begun on " + then.gpu +
                                ", and there is no GPU now; bring it back, or start over with "
                                "--fresh");
@@ -369,7 +377,9 @@ int run_only(const Options& options) {
     const GpuInventory inventory = query_gpus();
     const std::vector<Gpu> gpus =
         usable_gpus(inventory, std::getenv("CUDA_VISIBLE_DEVICES"), options.gpus);
-    const DeviceChoice choice = choose_device({*planned}, gpus);
+    const DeviceChoice choice = traits_of(options.launcher).is_cluster()
+                                    ? choose_device_of_cluster({*planned}, options.launcher)
+                                    : choose_device({*planned}, gpus);
     if (!choice.warning.empty()) log::warning(choice.warning);
 
     const Cell cell = on_device(planned->cell, choice.device);

@@ -40,7 +40,7 @@ void WorkerSession::stand_by(const std::string& token, const std::vector<std::st
 /// \returns whether there is a process; else `seen_` knows why
 bool WorkerSession::spawn(const std::string& token, const std::vector<std::string>& environment,
                           const Placement& placement) {
-    seen_.behind_launcher = command_.behind_launcher;
+    seen_.behind_launcher = command_.launch.is_launched();
     const auto self = shared_from_this();
     try {
         std::vector<std::string> argv;
@@ -51,14 +51,15 @@ bool WorkerSession::spawn(const std::string& token, const std::vector<std::strin
             oom_kills_ = group_->oom_kills();
             oom_kills_before_ = oom_kills_.read();
         }
-        argv.insert(argv.end(), command_.argv.begin(), command_.argv.end());
+        const auto launched = launched_argv(command_.argv, command_.launch, token);
+        argv.insert(argv.end(), launched.begin(), launched.end());
         process_ =
             Process::spawn(io_, argv, environment,
                            {.on_stdout = [self](std::string_view bytes) { self->on_stdout(bytes); },
                             .on_stderr = [self](std::string_view bytes) { self->on_stderr(bytes); },
                             .on_stdout_end = [self] { self->on_stdout_end(); },
                             .on_end = [self](const ProcessEnd& end) { self->on_process_end(end); }},
-                           group_ ? group_->entry() : -1, placement);
+                           group_ ? group_->entry() : -1, placement, command_.launch.ties);
     } catch (const Failure&) {
         throw;
     } catch (const std::exception& problem) {
@@ -68,7 +69,7 @@ bool WorkerSession::spawn(const std::string& token, const std::vector<std::strin
         return false;
     }
     // The counter of a launcher's own machine says nothing of the worker's.
-    if (!group_ && !command_.behind_launcher) {
+    if (!group_ && !command_.launch.is_launched()) {
         oom_kills_ = OomKillCounter(process_->pid());
         oom_kills_before_ = oom_kills_.read();
     }
@@ -114,7 +115,7 @@ void WorkerSession::prepare_context() {
 
 void WorkerSession::limit_hello() {
     // A launcher may queue for hours.
-    if (!command_.behind_launcher)
+    if (!command_.launch.is_launched())
         limit(deadline_, command_.start_timeout,
               [this] { kill_politely(KilledFor::no_hello, command_.start_timeout); });
 }
@@ -139,6 +140,10 @@ void WorkerSession::restart_limits() {
 void WorkerSession::abort() {
     if (ended_ || !process_) return;
     kill_now(KilledFor::user, {});
+}
+
+void WorkerSession::abort_if_queued() {
+    if (command_.launch.is_launched() && !said_hello_) abort();
 }
 
 void WorkerSession::leave(std::function<void()> gone) {
@@ -178,6 +183,11 @@ void WorkerSession::on_stdout(std::string_view bytes) {
 
 void WorkerSession::on_stderr(std::string_view bytes) {
     constexpr std::size_t enough = std::size_t{64} << 10;
+    if (command_.launch.is_cluster()) {
+        launcher_words_ += bytes;
+        if (launcher_words_.size() > 2 * enough)
+            launcher_words_.erase(0, launcher_words_.size() - enough);
+    }
     if (log_)
         log_->write(bytes);
     else
@@ -275,7 +285,7 @@ void WorkerSession::end_overdue(KilledFor reason, milliseconds limit_of_reason) 
                  " before";
     // A launcher's own thread tells nothing of the worker's.
     const std::string activity =
-        command_.behind_launcher ? std::string() : describe_activity(process_->pid());
+        command_.launch.is_launched() ? std::string() : describe_activity(process_->pid());
     if (!activity.empty()) seen_.hung += ", " + activity;
     kill_politely(reason, limit_of_reason);
 }
@@ -307,7 +317,7 @@ void WorkerSession::after_result() {
             log_.emplace(job_->log, command_.stderr_to_terminal);
             seen_ = Evidence{};
             seen_.reused = true;
-            seen_.behind_launcher = command_.behind_launcher;
+            seen_.behind_launcher = command_.launch.is_launched();
             send_request();
             return;
         }
@@ -364,8 +374,17 @@ void WorkerSession::on_process_end(const ProcessEnd& end) {
     grace_.cancel();
     ended_ = true;
     if (seen_.times.answer) seen_.times.exit = end_part();
+    hear_launcher(end);
     end_attempt();
     hooks_.on_end();
+}
+
+void WorkerSession::hear_launcher(const ProcessEnd& end) {
+    const LauncherVerdict verdict =
+        read_verdict(command_.launch, launcher_words_, end,
+                     !seen_.results.empty() || !seen_.broken_line.empty());
+    seen_.taken_away = verdict.taken_away;
+    seen_.launcher_oom = verdict.out_of_memory;
 }
 
 void WorkerSession::end_attempt() {
@@ -398,7 +417,7 @@ void WorkerSession::kill_politely(KilledFor reason, milliseconds limit_of_reason
     seen_.killed_for = reason;
     seen_.limit = limit_of_reason;
     process_->signal_group(SIGTERM);
-    limit(grace_, command_.kill_grace, [this] { process_->signal_group(SIGKILL); });
+    limit(grace_, command_.kill_grace, [this] { process_->kill(); });
 }
 
 void WorkerSession::kill_now(KilledFor reason, milliseconds limit_of_reason) {
@@ -407,7 +426,7 @@ void WorkerSession::kill_now(KilledFor reason, milliseconds limit_of_reason) {
         seen_.killed_for = reason;
         seen_.limit = limit_of_reason;
     }
-    process_->signal_group(SIGKILL);
+    process_->kill();
 }
 
 }  // namespace isosweep

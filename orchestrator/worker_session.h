@@ -16,6 +16,7 @@
 #include "orchestrator/cell_log.h"
 #include "orchestrator/control_group.h"
 #include "orchestrator/evidence.h"
+#include "orchestrator/launcher.h"
 #include "orchestrator/oom_kills.h"
 #include "orchestrator/process.h"
 
@@ -32,7 +33,7 @@ struct Job {
 /// How workers are started, fed and ended; the same for all of a sweep.
 struct WorkerCommand {
     std::vector<std::string> argv;  ///< launcher, worker, "--serve"
-    bool behind_launcher = false;
+    LaunchTraits launch;
     std::chrono::milliseconds timeout{};
     std::optional<std::chrono::milliseconds> stall_timeout;
     std::chrono::milliseconds start_timeout{};
@@ -106,6 +107,8 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
 
     /// Kills the worker now; its job ends as interrupted.
     void abort();
+    /// Does so where a launcher has not brought the worker to its hello: it may queue for hours.
+    void abort_if_queued();
     /// Kills a worker that stands by; `gone` is called when it is. Nothing else is told.
     void leave(std::function<void()> gone);
     /// Tells the end of an attempt that is answered, while its worker is still ending: how that
@@ -134,6 +137,7 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     void sign_of_life();
     void end_overdue(KilledFor reason, std::chrono::milliseconds limit);
     void after_result();
+    void hear_launcher(const ProcessEnd& end);
     double end_part();
     void end_attempt();
     void limit(Timer& timer, std::chrono::milliseconds after, std::function<void()> then);
@@ -147,7 +151,8 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     std::optional<ControlGroup> group_;  ///< with a memory limit alone
     std::optional<Job> job_;  ///< the job at hand; none before the first and after the last
     std::optional<CellLog> log_;
-    std::string early_words_;  ///< what it printed before there was a job whose log it goes to
+    std::string launcher_words_;  ///< the end of its stderr, behind a cluster's launcher alone
+    std::string early_words_;     ///< what it printed before there was a job whose log it goes to
     Evidence seen_;
     std::string line_;            ///< the line that is being received
     bool skipping_line_ = false;  ///< it is too long and already told
