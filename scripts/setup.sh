@@ -4,18 +4,19 @@
 # no network. Whatever it downloads is renamed into place when whole, so after an interruption it is
 # enough to run it again.
 #
-#   scripts/setup.sh [auto|on|off] [base|all] [browser]
+#   scripts/setup.sh [auto|on|off] [base|all] [tests]
 #     on, off   LibTorch with CUDA, or for the CPU alone; remembered for later builds
 #     auto      what was said last, else CUDA if there is a GPU or nvcc
 #     base      everything but LibTorch (for the presets dev and asan)
-#     browser   Chromium as well, for the test that opens an HTML report in one
+#     tests     as well what some tests are skipped without: Chromium, which opens an HTML report,
+#               Slurm, of which they start one of their own, OpenSSH and numactl
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 cuda=${1:-auto}
 part=${2:-all}
-browser=${3:-none}
+tests=${3:-none}
 deps=.deps
 csv=fastpycsv-5.6.0
 csv_sha256=4e1afb3c3006d24c3e9985edf1292e96e2b8f132fcbd61445ba993f5fcb4534f
@@ -32,7 +33,7 @@ fail() { say "$*"; exit 1; }
 have() { command -v "$1" >/dev/null; }
 
 case $cuda in auto | on | off) ;; *) fail "CUDA=$cuda: expected auto, on or off" ;; esac
-case $browser in browser | none) ;; *) fail "$browser: expected browser" ;; esac
+case $tests in tests | none) ;; *) fail "$tests: expected tests" ;; esac
 
 # --- Debian or Ubuntu packages ---------------------------------------------------------------------
 
@@ -73,7 +74,14 @@ install_packages() {
     have g++ || missing+=(g++)
     have gnuplot || missing+=(gnuplot-nox)
     have python3 || missing+=(python3)
-    if [[ $browser == browser ]]; then have chromium || have google-chrome || missing+=(chromium); fi
+    if [[ $tests == tests ]]; then
+        have chromium || have google-chrome || missing+=(chromium)
+        have srun || missing+=(slurm-wlm)
+        [[ -x /usr/sbin/munged ]] || missing+=(munge)
+        [[ -x /usr/sbin/sshd ]] || missing+=(openssh-server)
+        have ssh || missing+=(openssh-client)
+        have numactl || missing+=(numactl)
+    fi
     if needs_pip; then find_pip || missing+=(python3-pip); fi
     if [[ ${#missing[@]} == 0 ]]; then return; fi
 
