@@ -2,10 +2,10 @@
 
 #include <isosweep/text.h>
 #include <signal.h>
-#include <sys/wait.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -63,6 +63,8 @@ std::string beside(const std::string& srun, const std::string& program) {
 
 /// What a command prints; nothing where it fails: it says why on stderr itself.
 std::optional<std::string> output_of(const std::string& command) {
+    // The words are ours, or quoted.
+    // NOLINTNEXTLINE(bugprone-command-processor)
     const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "re"), ::pclose);
     if (!pipe) return std::nullopt;
     std::string text;

@@ -324,16 +324,18 @@ void read_report(Command& command, std::vector<Flag> flags) {
 /// "2/8".
 PlanShard read_shard(const std::string& word) {
     constexpr std::int64_t most = 1'000'000;  // as many as a plan has cells
+    const UsageError wrong("shard '" + word +
+                           "': expected which shard of how many, 1/8 to 8/8, as in: isosweep "
+                           "shard 1/8 configs/full.cfg");
     const auto slash = std::min(word.find('/'), word.size());
     try {
         const PlanShard shard{parse_integer(word.substr(0, slash), 1),
                               parse_integer(word.substr(std::min(slash + 1, word.size())), 1)};
-        if (shard.number <= shard.count && shard.count <= most) return shard;
+        if (shard.number > shard.count || shard.count > most) throw wrong;
+        return shard;
     } catch (const BadValue&) {
+        throw wrong;
     }
-    throw UsageError("shard '" + word +
-                     "': expected which shard of how many, 1/8 to 8/8, as in: isosweep shard 1/8 "
-                     "configs/full.cfg");
 }
 
 /// Gives a shard an output of its own beside that of the whole sweep.

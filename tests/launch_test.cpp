@@ -56,7 +56,7 @@ class SshServer {
     }
     bool answers() const {
         for (int i = 0; i < 50; ++i)
-            if (std::system((command() + " true 2>/dev/null").c_str()) == 0)
+            if (shell(command() + " true 2>/dev/null"))
                 return true;
             else
                 std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -65,7 +65,7 @@ class SshServer {
 
   private:
     static void run(const std::string& command) {
-        if (std::system(command.c_str()) != 0) MESSAGE("failed: ", command);
+        if (!shell(command)) MESSAGE("failed: ", command);
     }
     TempFolder folder_;
     int port_ = 30000 + static_cast<int>(::getpid() % 10000);

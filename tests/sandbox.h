@@ -154,6 +154,11 @@ class Sandbox {
     std::vector<std::string> variables_;
 };
 
+/// Runs a command of a test's own words. \returns whether it ended with 0
+inline bool shell(const std::string& command) {
+    return std::system(command.c_str()) == 0;  // NOLINT(bugprone-command-processor)
+}
+
 inline bool contains(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
 }

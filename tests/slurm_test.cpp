@@ -22,6 +22,7 @@ TEST_SUITE_BEGIN("slurm");
 namespace {
 
 std::string output_of(const std::string& command) {
+    // NOLINTNEXTLINE(bugprone-command-processor)
     FILE* const pipe = ::popen((command + " 2>/dev/null").c_str(), "re");
     std::string text;
     std::array<char, 4096> buffer{};
@@ -42,7 +43,7 @@ void wait_for(const std::function<bool()>& true_now) {
 class Cluster {
   public:
     Cluster() {
-        is_up_ = std::system(script("start").c_str()) == 0;
+        is_up_ = shell(script("start"));
         ::setenv("SLURM_CONF", (folder_ / "slurm.conf").c_str(), 1);
     }
     ~Cluster() { stop(); }
@@ -55,7 +56,7 @@ class Cluster {
         return std::string(TESTS_DIR "/slurm_cluster.sh ") + word + " " + folder_.path().string();
     }
     void stop() const {
-        if (std::system(script("stop").c_str()) != 0) MESSAGE("the cluster could not be stopped");
+        if (!shell(script("stop"))) MESSAGE("the cluster could not be stopped");
     }
     TempFolder folder_;
     bool is_up_ = false;
