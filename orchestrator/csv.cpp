@@ -18,8 +18,7 @@ std::string to_csv(const Table& table) {
     writer << table.columns();
     std::vector<std::string> fields(table.columns().size());
     for (std::size_t row = 0; row < table.row_count(); ++row) {
-        for (std::size_t i = 0; i < fields.size(); ++i)
-            fields[i] = exact_text(table.at(row, table.columns()[i]));
+        for (std::size_t i = 0; i < fields.size(); ++i) fields[i] = exact_text(table.at(row, i));
         writer << fields;
     }
     return stream.str();

@@ -38,32 +38,41 @@ std::optional<double> number_of(const Value& value) {
     return std::isfinite(number) ? std::optional(number) : std::nullopt;
 }
 
-void Table::add_column(std::string_view column) {
-    if (index_.emplace(column, columns_.size()).second) columns_.emplace_back(column);
+std::size_t Table::make_column(std::string_view column) {
+    if (const auto found = index_.find(column); found != index_.end()) return found->second;
+    columns_.emplace_back(column);
+    index_.emplace(column, columns_.size() - 1);
+    return columns_.size() - 1;
 }
 
 void Table::set(std::string_view column, Value value) {
-    add_column(column);
-    const std::size_t index = index_.at(std::string(column));
+    const std::size_t index = make_column(column);
     std::vector<Value>& row = rows_.back();
-    if (row.size() <= index) row.resize(index + 1);
+    // All columns at once: growing by each would move the row again and again.
+    if (row.size() <= index) row.resize(columns_.size());
     row[index] = std::move(value);
 }
 
 const Value& Table::at(std::size_t row, std::string_view column) const {
     static const Value none;
-    const auto found = index_.find(std::string(column));
-    if (found == index_.end() || found->second >= rows_[row].size()) return none;
-    return rows_[row][found->second];
+    const auto found = index_.find(column);
+    return found == index_.end() ? none : at(row, found->second);
+}
+
+const Value& Table::at(std::size_t row, std::size_t column) const {
+    static const Value none;
+    return column < rows_[row].size() ? rows_[row][column] : none;
 }
 
 Table Table::with_first(const std::vector<std::string>& first) const {
     Table table;
     for (const std::string& column : first) table.add_column(column);
-    for (const std::string& column : columns_) table.add_column(column);
-    for (std::size_t row = 0; row < rows_.size(); ++row) {
-        table.add_row();
-        for (const std::string& column : columns_) table.set(column, at(row, column));
+    std::vector<std::size_t> places;  // of our columns in the new table
+    for (const std::string& column : columns_) places.push_back(table.make_column(column));
+    table.rows_.reserve(rows_.size());
+    for (const std::vector<Value>& from : rows_) {
+        std::vector<Value>& row = table.rows_.emplace_back(table.columns_.size());
+        for (std::size_t i = 0; i < from.size(); ++i) row[places[i]] = from[i];
     }
     return table;
 }

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,19 +33,29 @@ class Table {
     /// Sets a value of the last row.
     void set(std::string_view column, Value value);
     /// Makes a column without setting a value, which fixes its place.
-    void add_column(std::string_view column);
+    void add_column(std::string_view column) { make_column(column); }
 
     const std::vector<std::string>& columns() const { return columns_; }
     std::size_t row_count() const { return rows_.size(); }
     const Value& at(std::size_t row, std::string_view column) const;
-    bool has_column(std::string_view column) const { return index_.contains(std::string(column)); }
+    const Value& at(std::size_t row, std::size_t column) const;
+    bool has_column(std::string_view column) const { return index_.contains(column); }
 
     /// The same rows with these columns first, in this order, made where missing.
     Table with_first(const std::vector<std::string>& first) const;
 
   private:
+    /// Finds a text without making a string of it.
+    struct Hash {
+        using is_transparent = void;
+        std::size_t operator()(std::string_view text) const {
+            return std::hash<std::string_view>()(text);
+        }
+    };
+    std::size_t make_column(std::string_view column);
+
     std::vector<std::string> columns_;
-    std::unordered_map<std::string, std::size_t> index_;
+    std::unordered_map<std::string, std::size_t, Hash, std::equal_to<>> index_;
     std::vector<std::vector<Value>> rows_;  ///< a row may be shorter than `columns_`
 };
 
