@@ -15,7 +15,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/process/v2/default_launcher.hpp>
-#include <boost/process/v2/process.hpp>
 #include <chrono>
 #include <cstring>
 #include <deque>
@@ -24,6 +23,7 @@
 #include <optional>
 #include <set>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 
 #include "orchestrator/files.h"
@@ -42,43 +42,35 @@ namespace {
 
 using Stream = asio::posix::stream_descriptor;
 
-/// What the child does between fork and exec: an initializer of Boost.Process' launcher, which
-/// finds the hooks by name. Only async-signal-safe calls. It sets up the streams itself because in
-/// Boost 1.81 process_stdio leaks descriptors and bind_fd is undefined behaviour.
+/// What the child does between vfork and exec. It shares our memory until then: only
+/// async-signal-safe calls, and nothing is written but its own stack.
 struct ChildSetup {
     int in;
     int out;
     int err;
-    const char* const* environment;
     int group_entry;
     const Placement& placement;
     ProcessTies ties;
     pid_t parent = ::getpid();
 
-    template <class Launcher>
-    bp::error_code on_setup(Launcher& launcher, const bp::filesystem::path&, const char* const*) {
-        launcher.env = environment;
-        return {};
-    }
-
-    template <class Launcher>
-    bp::error_code on_exec_setup(Launcher&, const bp::filesystem::path&, const char* const*) {
-        const auto failed = [] { return bp::error_code(errno, bp::system_category()); };
+    /// \returns whether all was done; else errno says why not
+    bool run() const {
         if ((ties.own_session ? ::setsid() : ::setpgid(0, 0)) == -1 ||
             ::prctl(PR_SET_PDEATHSIG, ties.death_signal) == -1)
-            return failed();
+            return false;
         if (::getppid() != parent) ::_exit(125);  // it died before the prctl
         // Before the program can take memory or start others: "0" is whoever writes it.
-        if (group_entry >= 0 && ::write(group_entry, "0", 1) != 1) return failed();
+        if (group_entry >= 0 && ::write(group_entry, "0", 1) != 1) return false;
         // A worker may run anywhere; what it got of this is looked up afterwards.
         if (!placement.cpus.empty()) run_on(placement.cpus);
         if (placement.memory_node) prefer_memory_of(*placement.memory_node);
-        sigset_t none;
-        ::sigemptyset(&none);
-        // The mask and what we inherited as ignored would survive the exec.
-        ::sigprocmask(SIG_SETMASK, &none, nullptr);
+        // The mask and what we inherited as ignored would survive the exec. The handlers first: one
+        // of ours would take a signal to the child for one to us.
         for (int number = 1; number < 32; ++number)
             if (number != SIGKILL && number != SIGSTOP) ::signal(number, SIG_DFL);
+        sigset_t none;
+        ::sigemptyset(&none);
+        ::sigprocmask(SIG_SETMASK, &none, nullptr);
         // A core of LibTorch is tens of GB. 1, not 0: a core pattern that is a pipe ignores 0.
         const rlimit core{1, 1};
         ::setrlimit(RLIMIT_CORE, &core);
@@ -88,16 +80,38 @@ struct ChildSetup {
             [[maybe_unused]] const auto written = ::write(adjust, "1000", 4);
             ::close(adjust);
         }
-        if (::dup2(in, 0) == -1 || ::dup2(out, 1) == -1 || ::dup2(err, 2) == -1) return failed();
-        if (::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) == -1) return failed();
-        return {};
+        if (::dup2(in, 0) == -1 || ::dup2(out, 1) == -1 || ::dup2(err, 2) == -1) return false;
+        return ::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
     }
+};
 
-    // The launcher's own would run exit() in the child and print our buffers twice. It checks one
-    // signature and calls another, hence the pack.
-    template <class... Arguments>
-    void on_exec_error(Arguments&&...) {
-        ::_exit(127);
+/// Boost's launcher with a vfork: a fork copies the page tables of all that the journal holds, and
+/// Boost has the child list its descriptors and register ours anew, for each worker. Its own
+/// vfork_launcher would do the latter in our memory.
+class Launcher : public bp::default_process_launcher {
+  public:
+    /// \returns the process \throws std::system_error where it could not be set up or executed
+    pid_t start(const bp::filesystem::path& program, const std::vector<std::string>& arguments,
+                const char* const* environment, const ChildSetup& setup) {
+        const char* const* const argv = build_argv_(program, arguments);
+        sigset_t all;
+        sigset_t before;
+        ::sigfillset(&all);
+        ::sigprocmask(SIG_SETMASK, &all, &before);
+        volatile int problem = 0;
+        const pid_t child = ::vfork();
+        if (child == 0) {
+            if (setup.run())
+                ::execve(program.c_str(), const_cast<char* const*>(argv),
+                         const_cast<char* const*>(environment));
+            problem = errno;
+            ::_exit(127);
+        }
+        if (child < 0) problem = errno;
+        ::sigprocmask(SIG_SETMASK, &before, nullptr);
+        if (problem == 0) return child;
+        if (child > 0) ::waitpid(child, nullptr, 0);
+        throw std::system_error(problem, std::system_category());
     }
 };
 
@@ -133,9 +147,8 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
 
     ~AsioProcess() override { kill_and_reap(); }
 
-    void start(asio::io_context& io, const std::vector<std::string>& argv,
-               const std::vector<std::string>& environment, int group_entry,
-               const Placement& placement) {
+    void start(const std::vector<std::string>& argv, const std::vector<std::string>& environment,
+               int group_entry, const Placement& placement) {
         const std::string program = find_program(argv.at(0));
         if (program.empty())
             throw std::runtime_error("cannot start " + argv[0] + ": no such program in PATH");
@@ -146,22 +159,17 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
         PipeEnds in = make_pipe();
         PipeEnds out = make_pipe();
         PipeEnds err = make_pipe();
-        bp::default_process_launcher launcher;
-        bp::error_code problem;
-        bp::process process = launcher(io.get_executor(), problem, program,
-                                       std::vector<std::string>(argv.begin() + 1, argv.end()),
-                                       ChildSetup{in.read.get(), out.write.get(), err.write.get(),
-                                                  variables.data(), group_entry, placement, ties_});
-        if (problem) {
-            if (launcher.pid > 0) ::waitpid(launcher.pid, nullptr, 0);
+        try {
+            pid_ = Launcher().start(program, {argv.begin() + 1, argv.end()}, variables.data(),
+                                    {in.read.get(), out.write.get(), err.write.get(), group_entry,
+                                     placement, ties_});
+        } catch (const std::system_error& problem) {
             throw std::runtime_error(
                 "cannot start " + argv[0] +
                 (group_entry >= 0 ? " or put it into its control group: " : ": ") +
-                problem.message());
+                problem.code().message());
         }
-        pid_ = process.id();
         live_processes().insert(pid_);
-        process.detach();  // its destructor would kill the leader only, and wait without a limit
         start_time_ = process_start_time(pid_);
 
         const auto pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));
@@ -248,7 +256,7 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
     void write_next() {
         asio::async_write(
             stdin_, asio::buffer(queue_.front()),
-            [self = shared_from_this()](const bp::error_code& problem, std::size_t) {
+            [self = shared_from_this()](const boost::system::error_code& problem, std::size_t) {
                 // EPIPE is no news: how the process ends will tell.
                 if (problem) self->queue_.clear();
                 if (!self->queue_.empty()) self->queue_.pop_front();
@@ -264,7 +272,7 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
                      const std::function<void(std::string_view)>& on_bytes, OnEnd on_end) {
         stream.async_read_some(asio::buffer(buffer),
                                [self = shared_from_this(), &stream, &buffer, &on_bytes, on_end](
-                                   const bp::error_code& problem, std::size_t got) {
+                                   const boost::system::error_code& problem, std::size_t got) {
                                    if (got > 0 && on_bytes) on_bytes({buffer.data(), got});
                                    if (!problem) {
                                        self->read_stream(stream, buffer, on_bytes, on_end);
@@ -277,7 +285,7 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
 
     void wait_for_exit() {
         exit_.async_wait(Stream::wait_read,
-                         [self = shared_from_this()](const bp::error_code& problem) {
+                         [self = shared_from_this()](const boost::system::error_code& problem) {
                              if (problem) return;
                              siginfo_t info{};
                              // Readiness can be spurious (ptrace): look without waiting, and
@@ -313,7 +321,7 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
         live_processes().erase(pid_);
         // Somebody who left the group may hold a pipe for ever: what is not there soon never comes.
         drain_.expires_after(std::chrono::milliseconds(500));
-        drain_.async_wait([self = shared_from_this()](const bp::error_code& problem) {
+        drain_.async_wait([self = shared_from_this()](const boost::system::error_code& problem) {
             if (problem) return;
             if (self->stdout_open_) self->stdout_.close();
             if (self->stderr_open_) self->stderr_.close();
@@ -375,9 +383,9 @@ std::string describe(const ProcessEnd& end) {
 std::shared_ptr<Process> Process::spawn(asio::io_context& io, const std::vector<std::string>& argv,
                                         const std::vector<std::string>& environment,
                                         Handlers handlers, int group_entry,
-                                         const Placement& placement, const ProcessTies& ties) {
+                                        const Placement& placement, const ProcessTies& ties) {
     auto process = std::make_shared<AsioProcess>(io, std::move(handlers), ties);
-    process->start(io, argv, environment, group_entry, placement);
+    process->start(argv, environment, group_entry, placement);
     return process;
 }
 
