@@ -7,13 +7,18 @@ PRESET := $(if $(filter true,$(CI)),ci-release,release)
 JOBS ?= $(shell awk -v cores="$$(nproc)" '/^MemAvailable/ { n = int($$2 / 1500000); \
 	print n < 1 ? 1 : n < cores ? n : cores }' /proc/meminfo)
 
-.PHONY: sweep test build setup format tidy clean help
+.PHONY: sweep test bench build setup format tidy clean help
 
 sweep: build  ## build, run CONFIG (configs/smoke.cfg), write results/NAME.csv
 	build/bin/isosweep run $(CONFIG)
 
 test: build  ## build and run every test that this machine can run
 	ctest --preset $(PRESET)
+
+bench:  ## measure what the orchestrator costs, beside GNU parallel and xargs
+	@cmake --preset bench > /dev/null
+	@cmake --build build/bench --parallel $(JOBS) --target isosweep noop-worker
+	@scripts/bench.py
 
 build: setup  ## build/bin/isosweep and build/bin/isosweep-worker
 	@scripts/configure.sh $(PRESET)
