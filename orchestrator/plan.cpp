@@ -83,20 +83,6 @@ std::uint64_t lot_of(const std::string& key, std::int64_t seed) {
     return lot ^ (lot >> 31);
 }
 
-/// FLOPs of a cell's steps, timed or not; where the number of steps is left to the worker, of the
-/// usual number.
-double work_of(const PlannedCell& planned) {
-    const Cell& cell = planned.cell;
-    const auto steps = [](const StepCount& asked, const StepCount& usual) {
-        return asked.is_automatic() ? usual.steps : asked.steps;
-    };
-    return step_flops(model_config(cell), cell.batch_size, cell.context_length, cell.pass_type,
-                      cell.activation_checkpointing)
-               .hardware *
-           static_cast<double>(steps(cell.warmup_steps, Cell{}.warmup_steps) +
-                               steps(cell.measure_steps, Cell{}.measure_steps));
-}
-
 }  // namespace
 
 std::vector<PlannedCell> make_plan(const Grid& grid) {
@@ -144,7 +130,8 @@ std::vector<PlannedCell> cells_of_shard(std::vector<PlannedCell> plan, const Pla
     std::vector<std::size_t> largest_first(plan.size());
     std::iota(largest_first.begin(), largest_first.end(), std::size_t{0});
     std::vector<double> work(plan.size());
-    std::transform(plan.begin(), plan.end(), work.begin(), work_of);
+    std::transform(plan.begin(), plan.end(), work.begin(),
+                   [](const PlannedCell& planned) { return work_of(planned.cell); });
     std::stable_sort(largest_first.begin(), largest_first.end(),
                      [&](std::size_t one, std::size_t other) { return work[one] > work[other]; });
     std::vector<double> loads(static_cast<std::size_t>(shard.count), 0);

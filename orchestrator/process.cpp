@@ -160,9 +160,9 @@ class AsioProcess final : public Process, public std::enable_shared_from_this<As
         PipeEnds out = make_pipe();
         PipeEnds err = make_pipe();
         try {
-            pid_ = Launcher().start(program, {argv.begin() + 1, argv.end()}, variables.data(),
-                                    {in.read.get(), out.write.get(), err.write.get(), group_entry,
-                                     placement, ties_});
+            pid_ = Launcher().start(
+                program, {argv.begin() + 1, argv.end()}, variables.data(),
+                {in.read.get(), out.write.get(), err.write.get(), group_entry, placement, ties_});
         } catch (const std::system_error& problem) {
             throw std::runtime_error(
                 "cannot start " + argv[0] +

@@ -118,7 +118,14 @@ FOREIGN_FLAGS = {
     "--quiet",
     "--exclusive",
     "--immediate",
-    "--kill-on-bad-exit",  # Slurm
+    "--kill-on-bad-exit",
+    "--exact",
+    "--mem",
+    "--overlap",
+    "--pty",
+    "--constraint",
+    "--job-name",
+    "--exclude",  # Slurm
 }
 
 failures = []

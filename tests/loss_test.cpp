@@ -287,7 +287,7 @@ TEST_CASE("many cells in a row leave descriptors, memory and processes as they w
         MESSAGE(isolation, ": ", cells, " cells, at most ", most_descriptors, " descriptors and ",
                 most_children, " children, ", early_kib, " to ", late_kib, " KiB resident");
         CHECK(most_descriptors < 40);
-        CHECK(most_children <= 2);
+        CHECK(most_children <= (isolation == "process" ? 3 : 1));  // two stand by
         // What is kept of a cell is its outcome, some kilobytes.
         CHECK(late_kib - early_kib < 4000 + 20L * cells);
     }
