@@ -1,6 +1,7 @@
 #include "orchestrator/policy.h"
 
 #include <algorithm>
+#include <array>
 
 namespace isosweep {
 namespace {
@@ -24,7 +25,8 @@ std::chrono::milliseconds backoff(int tries) {
 }  // namespace
 
 bool is_timed(std::string_view phase) {
-    return phase != "build" && phase != "capture" && phase != "memory";
+    constexpr std::array untimed = {"build", "capture", "memory", "cleanup"};
+    return std::find(untimed.begin(), untimed.end(), phase) == untimed.end();
 }
 
 NextStep decide(const Evidence& seen, const Outcome& outcome, const CellHistory& history,

@@ -425,7 +425,7 @@ class Scheduler::Run {
         hooks.on_unfit = [this, slot](std::exception_ptr why) {
             stop_for(std::move(why), places_[slot].session.get());
         };
-        hooks.on_answer = [this, slot] { prepare_standbys(slot); };
+        hooks.on_answer = [this, slot] { let_standbys_work(slot, true); };
         if (!place.gate && !settings_.slots[slot].gpu_uuid.empty())
             place.gate.emplace(settings_.slots[slot].gpu_uuid);
         hooks.on_end = [this, slot] {
@@ -463,33 +463,32 @@ class Scheduler::Run {
              .memory_node = placement.memory_node});
     }
 
-    /// A slot's worker has come to a phase: the next one starts beside what is not timed, and
-    /// stands still beside what is.
+    /// A slot's worker has come to a phase: the next ones start beside what is not timed, and stand
+    /// still beside what is.
     void attend_standbys(std::size_t slot, std::string_view phase) {
-        Place& place = places_[slot];
-        for (const Standby& standby : place.standbys)
-            is_timed(phase) ? standby.session->pause() : standby.session->resume();
-        if (phase == "build" && place.standbys.empty()) start_standby(slot);
+        if (!is_timed(phase)) return let_standbys_work(slot, phase == "cleanup");
+        for (const Standby& standby : places_[slot].standbys) standby.session->pause();
     }
 
-    /// A slot's worker has answered: nothing is timed any more. While it ends, the next one may
-    /// take its context, where there is room beside what is not free yet, and the one behind that
-    /// starts, which takes longer than the next cell's build.
-    void prepare_standbys(std::size_t slot) {
+    /// Nothing is timed in a slot. There are two workers to come, since one takes longer to start
+    /// than a cell takes beside its steps. When all is measured, the first of them may take its
+    /// context, where there is room beside what is not free yet.
+    void let_standbys_work(std::size_t slot, bool all_measured) {
         Place& place = places_[slot];
         for (const Standby& standby : place.standbys) standby.session->resume();
-        if (settings_.standby == StandbyMode::context && !place.standbys.empty() && place.gate &&
-            place.gate->has_room_for_context())
+        while (place.standbys.size() < 2 && start_standby(slot)) {
+        }
+        if (settings_.standby == StandbyMode::context && all_measured && !place.standbys.empty() &&
+            place.gate && place.gate->has_room_for_context())
             place.standbys.front().session->prepare_context();
-        if (place.standbys.size() < 2) start_standby(slot);
     }
 
-    /// Starts one more worker that stands by, if there will be a job for it.
-    void start_standby(std::size_t slot) {
+    /// Starts one more worker that stands by, if there will be a job for it. \returns whether
+    bool start_standby(std::size_t slot) {
         Place& place = places_[slot];
         const std::size_t jobs =
             place.probes.size() + (has_job() ? queue_.size() : 0) + (is_canary_next(slot) ? 1 : 0);
-        if (settings_.standby == StandbyMode::off || place.standbys.size() >= jobs) return;
+        if (settings_.standby == StandbyMode::off || place.standbys.size() >= jobs) return false;
         const std::string token = random_token();
         WorkerSession::Hooks hooks;
         hooks.on_spawn = [this, slot](const Process& process) {
@@ -508,6 +507,7 @@ class Scheduler::Run {
         place.standbys.back().session->stand_by(token,
                                                 worker_environment(token, settings_.slots[slot]),
                                                 settings_.slots[slot].placement);
+        return true;
     }
 
     /// Ends the first worker that stands by, which is not needed or not fit.

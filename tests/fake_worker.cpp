@@ -153,6 +153,10 @@ void answer(const protocol::Request& request) {
         say(protocol::phase_line(nonce, "memory"));
         sleep_ms(number(300));
     }
+    if (behaviour == "cleanup") {
+        say(protocol::phase_line(nonce, "cleanup"));
+        sleep_ms(number(300));
+    }
     if (behaviour == "slow") sleep_ms(number(300));
     if (behaviour == "crash") die_by(number(SIGSEGV));
     if (behaviour == "crash_once" && is_first_time(text)) die_by(SIGSEGV);

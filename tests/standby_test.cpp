@@ -42,7 +42,7 @@ bool is_in_order(const std::string& text, const std::vector<std::string>& parts)
 }  // namespace
 
 TEST_CASE("whoever stands by keeps still beside what is timed or not known") {
-    for (const char* phase : {"build", "capture", "memory"}) CHECK_FALSE(is_timed(phase));
+    for (const char* phase : {"build", "capture", "memory", "cleanup"}) CHECK_FALSE(is_timed(phase));
     for (const char* phase : {"warmup", "measure", "pipelined", "energy", "train", ""})
         CHECK(is_timed(phase));
 }
@@ -172,6 +172,17 @@ TEST_CASE("a context is created ahead when the worker before has answered, where
     CHECK(prepared("100", "context") == "context\ncontext\n");
     CHECK(prepared("7000", "context").empty());  // of 8192 MiB
     CHECK(prepared("100", "libraries").empty());
+}
+
+TEST_CASE("a context is created as soon as the worker before has measured all and cleans up") {
+    Sandbox sandbox("axis.behaviour = cleanup:60000, ok\n");
+    sandbox.use_fake_gpu();
+    sandbox.set_variable("FAKE_WORKER_START=prepares");
+    const pid_t pid = sandbox.start({"run", "x.cfg"});
+    sandbox.wait_until([&] { return sandbox.file("prepared") == "context\n"; });
+    CHECK(sandbox.answers() == 0);
+    for (int i = 0; i < 2; ++i) ::kill(pid, SIGINT);
+    CHECK(sandbox.wait(pid).signal == SIGINT);
 }
 
 TEST_SUITE_END();

@@ -187,6 +187,7 @@ json::object measure(const Cell& cell, torch::Device device, std::string_view& p
     add_activity(measurement, activity);
     if (monitor) add(measurement, "other_gpu_processes", monitor->other_processes());
     measurement["total_ms"] = ms_since(start);
+    on_phase("cleanup");  // all is measured: others may use the device
     return measurement;
 }
 
