@@ -6,8 +6,10 @@
 #   scripts/reference_runs.sh kernels [PEER.py]        reference and fused kernels, beside PEER.py's
 #   scripts/reference_runs.sh faults                   the tests with real faults of the GPU
 #   scripts/reference_runs.sh full                     all sizes, contexts and passes, in bf16
-#   scripts/reference_runs.sh standby                  what a worker that stands by saves, and a canary costs
-#   scripts/reference_runs.sh two-gpus                 a grid of about three minutes on one GPU and on all
+#   scripts/reference_runs.sh standby [MODE...]        what workers that stand by save
+#   scripts/reference_runs.sh canary                   what a canary costs
+#   scripts/reference_runs.sh two-gpus [FLAG...]       a grid on one GPU and on all; with --replicates 2
+#                                                      it takes about three minutes on one H200
 # ISOSWEEP names the program (default build/bin/isosweep).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,12 +35,15 @@ timed() {  # timed LABEL COMMAND...: its wall time as a line
     awk -v label="$label" -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%s: %.1f s\n", label, b - a }'
 }
 
+warm_up() {  # programs and libraries come from memory for all
+    "$isosweep" run configs/smoke.cfg --output "$into/warm.csv" >/dev/null 2>&1
+    rm -rf "$into/warm" "$into/warm.csv"
+}
+
 side_by_side() {
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
     "$isosweep" --version
-    # Programs and libraries come from memory for all.
-    "$isosweep" run configs/smoke.cfg --output "$into/warm.csv" >/dev/null 2>&1
-    rm -rf "$into/warm" "$into/warm.csv"
+    warm_up
     local grid=(--sizes small medium large xl 2.7B --contexts 128 512 --modes forward forward_backward)
     if [[ $peer ]]; then
         python3 "$peer" direct --sizes tiny --contexts 32 >/dev/null 2>&1
@@ -95,57 +100,60 @@ full() {
     "$isosweep" report "$into/full_bf16.csv"
 }
 
-standby() {
+standby() {  # standby [MODE...]
+    local modes=("$@") mode
+    [[ $# -gt 0 ]] || modes=(off libraries context)
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
     "$isosweep" --version | head -1
-    "$isosweep" run configs/smoke.cfg --output "$into/warm.csv" >/dev/null 2>&1
-    rm -rf "$into/warm" "$into/warm.csv"
-    local mode
-    for mode in off libraries context; do
-        timed "isosweep, isolated, standby = $mode" sweep "grid_standby_$mode" configs/isolation_grid.cfg --standby $mode
+    warm_up
+    for mode in "${modes[@]}"; do
+        timed "isosweep, isolated, standby = $mode" sweep "grid_standby_$mode" configs/isolation_grid.cfg \
+            --gpus 0 --standby "$mode" --fresh
     done
-    timed "isosweep, shared" sweep grid_shared configs/isolation_grid.cfg --isolation shared
-    for mode in off libraries context; do
+    timed "isosweep, shared" sweep grid_shared configs/isolation_grid.cfg --gpus 0 --isolation shared --fresh
+    for mode in "${modes[@]}"; do
         echo "== overhead, standby = $mode"
         "$isosweep" report "$into/grid_standby_$mode.csv" --view overhead
     done
-    for mode in libraries context; do
+    for mode in "${modes[@]}"; do
+        [[ $mode != off ]] || continue
         echo "== standby = off against standby = $mode"
         "$isosweep" compare "$into/grid_standby_off.csv" "$into/grid_standby_$mode.csv" || true
     done
+}
+
+canary() {
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    "$isosweep" --version | head -1
     timed "isosweep, bf16" sweep grid_bf16 configs/isolation_grid.cfg --precision bf16
     timed "isosweep, bf16, shuffled with a canary" sweep grid_bf16_canary configs/isolation_grid.cfg --precision bf16 \
         --order shuffle --canary on
     "$isosweep" report "$into/grid_bf16_canary.csv" --view checks
 }
 
-two_gpus() {
+two_gpus() {  # two_gpus [FLAG...]: flags that make the grid larger
     nvidia-smi --query-gpu=name,driver_version,pci.bus_id --format=csv,noheader
     nvidia-smi topo -m || true
     "$isosweep" --version | head -1
-    "$isosweep" run configs/smoke.cfg --output "$into/warm.csv" >/dev/null 2>&1
-    rm -rf "$into/warm" "$into/warm.csv"
-    local grid=(--context-lengths 128 256 512 --replicates 2 --fresh)
+    warm_up
+    local grid=(--context-lengths 128 256 512 --fresh "$@")
     timed "isosweep, one GPU" sweep gpus_one configs/isolation_grid.cfg "${grid[@]}" --gpus 0
     timed "isosweep, all GPUs" sweep gpus_all configs/isolation_grid.cfg "${grid[@]}"
-    timed "isosweep, all GPUs, cpu-affinity = off" sweep gpus_all_free configs/isolation_grid.cfg "${grid[@]}" \
-        --cpu-affinity off
-    local gpus
-    for gpus in all all_free; do
-        echo "== one GPU against $gpus"
-        "$isosweep" compare "$into/gpus_one.csv" "$into/gpus_$gpus.csv" || true
-    done
+    echo "== one GPU against all"
+    "$isosweep" compare "$into/gpus_one.csv" "$into/gpus_all.csv" || true
+    "$isosweep" report "$into/gpus_all.csv" --view overhead
 }
 
 case $part in
-two-gpus) two_gpus 2>&1 | tee "$into/two_gpus.txt" ;;
-standby) standby 2>&1 | tee "$into/standby.txt" ;;
+two-gpus) two_gpus "${@:2}" 2>&1 | tee "$into/two_gpus.txt" ;;
+standby) standby "${@:2}" 2>&1 | tee "$into/standby.txt" ;;
+canary) canary 2>&1 | tee "$into/canary.txt" ;;
 faults) faults 2>&1 | tee "$into/gpu_faults.txt" ;;
 full) full 2>&1 | tee "$into/full_bf16.txt" ;;
 sweeps) sweeps 2>&1 | tee "$into/sweeps.txt" ;;
 kernels) kernels 2>&1 | tee "$into/kernels.txt" ;;
 side-by-side) side_by_side 2>&1 | tee "$into/side_by_side.txt" ;;
-*) sed -n '2,11s/^# //p' "$0" >&2 && exit 2 ;;
+*) sed -n '2,14s/^# //p' "$0" >&2 && exit 2 ;;
 esac
 # What is kept: CSV and journal. Locks, logs and scripts name this machine's folders.
 find "$into" -mindepth 1 -maxdepth 2 \( -name lock -o -name logs -o -name cells \) -exec rm -rf {} +
