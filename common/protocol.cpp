@@ -121,11 +121,11 @@ Outcome check(const json::object& line, ProblemWith&& problem_with) {
 
 }  // namespace
 
-bool Hello::offers_context() const {
+bool Hello::offers(std::string_view part) const {
     const json::value* const prepares = facts.if_contains("prepares");
     return prepares && prepares->is_array() &&
            std::find(prepares->get_array().begin(), prepares->get_array().end(),
-                     json::value("context")) != prepares->get_array().end();
+                     json::value(part)) != prepares->get_array().end();
 }
 
 Reply parse_reply(std::string_view line, std::string_view nonce) {
@@ -196,7 +196,9 @@ std::string request_line(const Request& request) {
     return line_of(object);
 }
 
-std::string prepare_line() { return line_of({{"protocol", version}, {"prepare", "context"}}); }
+std::string prepare_line(std::string_view part) {
+    return line_of({{"protocol", version}, {"prepare", part}});
+}
 
 std::string hello_line(json::object facts) {
     json::object object{{"event", "hello"}, {"protocol", version}};

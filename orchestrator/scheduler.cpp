@@ -507,6 +507,9 @@ class Scheduler::Run {
         place.standbys.back().session->stand_by(token,
                                                 worker_environment(token, settings_.slots[slot]),
                                                 settings_.slots[slot].placement);
+        // That takes nothing of the GPU yet, so it may be there while others are measured.
+        if (settings_.standby == StandbyMode::context)
+            place.standbys.back().session->prepare_driver();
         return true;
     }
 

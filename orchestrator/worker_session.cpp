@@ -93,7 +93,9 @@ void WorkerSession::give(Job job, Hooks hooks) {
 }
 
 void WorkerSession::pause() {
-    if (paused_ || said_hello_ || !is_ready_for_job()) return;
+    // When it has done what it was asked to prepare, nobody hears of.
+    const bool is_idle = said_hello_ && asked_.empty();
+    if (paused_ || is_idle || !is_ready_for_job()) return;
     paused_ = true;
     deadline_.expires_at(Timer::time_point::max());
     process_->signal_group(SIGSTOP);
@@ -106,11 +108,10 @@ void WorkerSession::resume() {
     if (!said_hello_) limit_hello();
 }
 
-void WorkerSession::prepare_context() {
-    wants_context_ = true;
-    if (!offers_context_ || has_context_ || !is_ready_for_job()) return;
-    process_->write(protocol::prepare_line());
-    has_context_ = true;
+void WorkerSession::prepare(const std::string& part) {
+    if (!said_hello_) return wanted_.push_back(part);
+    if (!hello_.offers(part) || !is_ready_for_job() || !asked_.insert(part).second) return;
+    process_->write(protocol::prepare_line(part));
 }
 
 void WorkerSession::limit_hello() {
@@ -237,7 +238,7 @@ void WorkerSession::meet(const protocol::Hello& hello) {
     deadline_.expires_at(Timer::time_point::max());
     // Nothing to ask a worker that we are already ending.
     if (seen_.killed_for != KilledFor::nothing) return;
-    offers_context_ = hello.offers_context();
+    hello_ = hello;
     try {
         if (hello.protocol != protocol::version)
             throw EnvironmentError("the worker " + command_.argv.at(command_.argv.size() - 2) +
@@ -253,10 +254,8 @@ void WorkerSession::meet(const protocol::Hello& hello) {
         hooks_.on_unfit(std::current_exception());
         return;
     }
-    if (job_)
-        send_request();
-    else if (wants_context_)
-        prepare_context();
+    if (job_) return send_request();
+    for (const std::string& part : std::exchange(wanted_, {})) prepare(part);
 }
 
 void WorkerSession::send_request() {

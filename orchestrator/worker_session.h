@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -88,16 +89,18 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     /// Gives its job to a worker that stands by; these hooks count from now on.
     void give(Job job, Hooks hooks);
 
-    /// Stops a worker that stands by and is still starting, so that it takes no time from others
-    /// that are measured, and lets it go on. One that waits for its job takes none.
+    /// Stops a worker that stands by and is still starting or preparing, so that it takes no time
+    /// from others that are measured, and lets it go on. One that just waits for its job takes
+    /// none.
     void pause();
     void resume();
 
-    /// Lets a worker that stands by create its context on the device as soon as it can, if it
-    /// offers to.
-    void prepare_context();
+    /// Lets a worker that stands by load the driver, or create its context on the device, as soon
+    /// as it can, if it offers to.
+    void prepare_driver() { prepare("driver"); }
+    void prepare_context() { prepare("context"); }
     /// Whether it was asked to and has one, or will soon.
-    bool has_context() const { return has_context_; }
+    bool has_context() const { return asked_.contains("context"); }
 
     /// The folder of the worker's own control group; empty where it has none.
     std::string group() const { return group_ ? group_->folder().string() : std::string(); }
@@ -120,6 +123,7 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
   private:
     using Timer = boost::asio::steady_timer;
 
+    void prepare(const std::string& part);
     bool spawn(const std::string& token, const std::vector<std::string>& environment,
                const Placement& placement);
     void on_stdout(std::string_view bytes);
@@ -158,10 +162,10 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     bool skipping_line_ = false;  ///< it is too long and already told
     bool said_hello_ = false;
     bool paused_ = false;
-    bool offers_context_ = false;  ///< to create it ahead
-    bool wants_context_ = false;
-    bool has_context_ = false;
-    bool retiring_ = false;  ///< gets no further job
+    protocol::Hello hello_;
+    std::vector<std::string> wanted_;  ///< parts to prepare when it has said hello, in this order
+    std::set<std::string> asked_;      ///< parts that it was told to prepare
+    bool retiring_ = false;            ///< gets no further job
     bool ended_ = false;
     /// When the job at hand reached its present part: given, asked for, answered.
     std::chrono::steady_clock::time_point part_began_;

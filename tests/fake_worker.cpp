@@ -370,7 +370,7 @@ int main() {
             {{"pid", ::getpid()},
              {"torch", ""},
              {"build", build},
-             {"prepares", how == "prepares" ? json::array{"context"} : json::array{}}}));
+             {"prepares", how == "prepares" ? json::array{"driver", "context"} : json::array{}}}));
     if (how == "deaf") sleep_for_ever();
     serve();
 }

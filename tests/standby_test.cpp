@@ -42,7 +42,8 @@ bool is_in_order(const std::string& text, const std::vector<std::string>& parts)
 }  // namespace
 
 TEST_CASE("whoever stands by keeps still beside what is timed or not known") {
-    for (const char* phase : {"build", "capture", "memory", "cleanup"}) CHECK_FALSE(is_timed(phase));
+    for (const char* phase : {"build", "capture", "memory", "cleanup"})
+        CHECK_FALSE(is_timed(phase));
     for (const char* phase : {"warmup", "measure", "pipelined", "energy", "train", ""})
         CHECK(is_timed(phase));
 }
@@ -169,8 +170,8 @@ TEST_CASE("a context is created ahead when the worker before has answered, where
         CHECK(sandbox.column("status") == "ok ok ok");
         return sandbox.file("prepared");
     };
-    CHECK(prepared("100", "context") == "context\ncontext\n");
-    CHECK(prepared("7000", "context").empty());  // of 8192 MiB
+    CHECK(prepared("100", "context") == "driver\ndriver\ncontext\ncontext\n");
+    CHECK(prepared("7000", "context") == "driver\ndriver\n");  // of 8192 MiB
     CHECK(prepared("100", "libraries").empty());
 }
 
@@ -179,7 +180,7 @@ TEST_CASE("a context is created as soon as the worker before has measured all an
     sandbox.use_fake_gpu();
     sandbox.set_variable("FAKE_WORKER_START=prepares");
     const pid_t pid = sandbox.start({"run", "x.cfg"});
-    sandbox.wait_until([&] { return sandbox.file("prepared") == "context\n"; });
+    sandbox.wait_until([&] { return sandbox.file("prepared") == "driver\ncontext\n"; });
     CHECK(sandbox.answers() == 0);
     for (int i = 0; i < 2; ++i) ::kill(pid, SIGINT);
     CHECK(sandbox.wait(pid).signal == SIGINT);

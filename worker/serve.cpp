@@ -1,6 +1,7 @@
 #include "serve.h"
 
 #include <isosweep/build_info.h>
+#include <isosweep/nvml.h>
 #include <isosweep/protocol.h>
 #include <torch/version.h>
 #include <unistd.h>
@@ -68,7 +69,7 @@ std::string hello() {
                        {"torch", TORCH_VERSION},
                        {"build", build_id()},
                        {"cuda", cuda::is_built_in()}};
-    if (cuda::is_built_in()) facts["prepares"] = json::array{"context"};
+    if (cuda::is_built_in()) facts["prepares"] = json::array{"driver", "context"};
     if (const auto age = host::process_age_ms()) facts["start_ms"] = *age;
     return protocol::hello_line(std::move(facts));
 }
@@ -76,11 +77,15 @@ std::string hello() {
 /// Does ahead what the next request needs. What goes wrong goes wrong again with the request, which
 /// can be answered.
 void prepare(std::string_view part) {
-    if (part != "context") return;
+    if (part != "driver" && part != "context") return;
+    // Keeps the library loaded that tells of clocks and power; of no GPU yet.
+    static const GpuObserver keeper{std::string()};
     try {
-        if (cuda::is_usable()) cuda::initialize();
+        // The first question loads the driver, which takes nothing of the device yet.
+        if (cuda::is_usable() && part == "context") cuda::initialize();
     } catch (const std::exception& problem) {
-        std::cerr << "isosweep-worker: no context ahead: " << one_line(problem.what()) << "\n";
+        std::cerr << "isosweep-worker: no " << part << " ahead: " << one_line(problem.what())
+                  << "\n";
     }
 }
 

@@ -21,9 +21,8 @@ struct Hello {
     std::int64_t protocol = 0;
     boost::json::object facts;  ///< the whole line: pid, torch, build, ...
 
-    /// Whether it can create its context on the device before there is a request: "prepares" holds
-    /// "context".
-    bool offers_context() const;
+    /// Whether it can do this part of its work before there is a request: "prepares" holds it.
+    bool offers(std::string_view part) const;
 };
 /// A sign of life: what the worker does now.
 struct Phase {
@@ -62,7 +61,7 @@ struct Request {
     std::string nonce;
     boost::json::object cell;        ///< empty: the request asks for `probe`
     boost::json::object probe = {};  ///< {"name":"matmul","precision":"bf16"}; empty: for `cell`
-    /// "context": no request yet, but what it will need. It is not answered.
+    /// No request yet, but what it will need: "driver", "context". It is not answered.
     std::string prepare = {};
 };
 
@@ -71,7 +70,7 @@ Request parse_request(std::string_view line);
 
 /// The lines, each with its '\n'.
 std::string request_line(const Request& request);
-std::string prepare_line();
+std::string prepare_line(std::string_view part);
 std::string hello_line(boost::json::object facts);
 std::string phase_line(std::string_view nonce, std::string_view phase);
 /// `flags` say when not to believe a measurement.
