@@ -85,36 +85,6 @@ struct ChildSetup {
     }
 };
 
-/// Boost's launcher with a vfork: a fork copies the page tables of all that the journal holds, and
-/// Boost has the child list its descriptors and register ours anew, for each worker. Its own
-/// vfork_launcher would do the latter in our memory.
-class Launcher : public bp::default_process_launcher {
-  public:
-    /// \returns the process \throws std::system_error where it could not be set up or executed
-    pid_t start(const bp::filesystem::path& program, const std::vector<std::string>& arguments,
-                const char* const* environment, const ChildSetup& setup) {
-        const char* const* const argv = build_argv_(program, arguments);
-        sigset_t all;
-        sigset_t before;
-        ::sigfillset(&all);
-        ::sigprocmask(SIG_SETMASK, &all, &before);
-        volatile int problem = 0;
-        const pid_t child = ::vfork();
-        if (child == 0) {
-            if (setup.run())
-                ::execve(program.c_str(), const_cast<char* const*>(argv),
-                         const_cast<char* const*>(environment));
-            problem = errno;
-            ::_exit(127);
-        }
-        if (child < 0) problem = errno;
-        ::sigprocmask(SIG_SETMASK, &before, nullptr);
-        if (problem == 0) return child;
-        if (child > 0) ::waitpid(child, nullptr, 0);
-        throw std::system_error(problem, std::system_category());
-    }
-};
-
 struct PipeEnds {
     FileDescriptor read;
     FileDescriptor write;
@@ -126,6 +96,41 @@ PipeEnds make_pipe() {
         throw std::runtime_error(std::string("cannot make a pipe: ") + std::strerror(errno));
     return {FileDescriptor(fds[0]), FileDescriptor(fds[1])};
 }
+
+/// Boost's launcher with a vfork: a fork copies the page tables of all that the journal holds, and
+/// Boost has the child list its descriptors and register ours anew, for each worker. Its own
+/// vfork_launcher would do the latter in our memory.
+class Launcher : public bp::default_process_launcher {
+  public:
+    /// \returns the process \throws std::system_error where it could not be set up or executed
+    pid_t start(const bp::filesystem::path& program, const std::vector<std::string>& arguments,
+                const char* const* environment, const ChildSetup& setup) {
+        const char* const* const argv = build_argv_(program, arguments);
+        // Not through the memory that a vfork shares: the thread sanitizer makes a fork of it.
+        PipeEnds report = make_pipe();
+        sigset_t all;
+        sigset_t before;
+        ::sigfillset(&all);
+        ::sigprocmask(SIG_SETMASK, &all, &before);
+        const pid_t child = ::vfork();
+        if (child == 0) {
+            if (setup.run())
+                ::execve(program.c_str(), const_cast<char* const*>(argv),
+                         const_cast<char* const*>(environment));
+            const int reason = errno;
+            [[maybe_unused]] const auto written =
+                ::write(report.write.get(), &reason, sizeof reason);
+            ::_exit(127);
+        }
+        int problem = child < 0 ? errno : 0;
+        report.write = {};
+        const bool runs = child > 0 && ::read(report.read.get(), &problem, sizeof problem) <= 0;
+        ::sigprocmask(SIG_SETMASK, &before, nullptr);
+        if (runs) return child;
+        if (child > 0) ::waitpid(child, nullptr, 0);
+        throw std::system_error(problem, std::system_category());
+    }
+};
 
 /// The children that a Process stands for.
 std::set<pid_t>& live_processes() {
