@@ -112,7 +112,8 @@ class Launcher : public bp::default_process_launcher {
         sigset_t before;
         ::sigfillset(&all);
         ::sigprocmask(SIG_SETMASK, &all, &before);
-        const pid_t child = ::vfork();
+        // posix_spawn has no room for what the setup does.
+        const pid_t child = ::vfork();  // NOLINT(bugprone-unsafe-functions)
         if (child == 0) {
             if (setup.run())
                 ::execve(program.c_str(), const_cast<char* const*>(argv),
