@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace isosweep {
 
@@ -13,7 +14,7 @@ std::int64_t unix_now_ms();
 std::string format_utc(std::int64_t unix_ms);
 
 /// The reverse. \returns nullopt for what is no such text
-std::optional<std::int64_t> parse_utc(const std::string& text);
+std::optional<std::int64_t> parse_utc(std::string_view text);
 
 /// "20261122-204500", local time, for the names of files.
 std::string timestamp_for_names();
