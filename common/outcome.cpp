@@ -85,12 +85,16 @@ json::object to_json(const Outcome& outcome) {
     return object;
 }
 
-Outcome outcome_from_json(const json::object& object) {
-    Outcome outcome;
+Status status_from_json(const json::object& object) {
     const std::string_view status = object.at("status").as_string();
     const auto known = from_name<Status>(status);
     if (!known) throw std::runtime_error("unknown status '" + std::string(status) + "'");
-    outcome.status = *known;
+    return *known;
+}
+
+Outcome outcome_from_json(const json::object& object) {
+    Outcome outcome;
+    outcome.status = status_from_json(object);
     const auto text = [&](const char* name) {
         const json::value* value = object.if_contains(name);
         return value ? std::string(value->as_string()) : std::string();

@@ -44,7 +44,7 @@ bool is_canary_due(const CanaryTurn& turn, bool has_cells) {
     return turn.cells_since > 0;
 }
 
-std::optional<double> canary_ratio(const Journal& journal, const Attempt& attempt) {
+std::optional<double> canary_ratio(const Journal& journal, const EndedAttempt& attempt) {
     const WorkerRecord* const worker = journal.worker(attempt.token);
     if (!worker) return std::nullopt;
     const std::vector<double>& all = journal.canaries(place_of(*worker)).medians_ms;
@@ -62,7 +62,7 @@ std::vector<DriftedCell> drifted_cells(const std::vector<PlannedCell>& rows,
     std::vector<DriftedCell> drifted;
     for (const PlannedCell& row : rows) {
         const CellHistory& history = journal.history(row.key);
-        if (!history.recorded || history.recorded->outcome.status != Status::ok) continue;
+        if (!history.recorded || history.recorded->status != Status::ok) continue;
         const int attempt = history.recorded->number;
         if (history.drifted_attempt != 0 && history.drifted_attempt != attempt) continue;
         const auto ratio = canary_ratio(journal, *history.recorded);

@@ -42,7 +42,7 @@ bool is_canary_due(const CanaryTurn& turn, bool has_cells);
 
 /// The canary before and the one after an attempt, over the median of all of its slot: that of the
 /// two which is further from 1. Absent without both.
-std::optional<double> canary_ratio(const Journal& journal, const Attempt& attempt);
+std::optional<double> canary_ratio(const Journal& journal, const EndedAttempt& attempt);
 
 /// Whether a ratio shows a drift.
 bool is_drift(double canary_ratio);

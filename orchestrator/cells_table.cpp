@@ -3,11 +3,11 @@
 #include <isosweep/figures.h>
 #include <isosweep/text.h>
 
-#include <algorithm>
 #include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 #include <optional>
+#include <unordered_set>
 
 #include "orchestrator/checks.h"
 #include "orchestrator/clock.h"
@@ -47,6 +47,23 @@ Value value_of(E value) {
     return to_text(value);
 }
 
+/// The attempt that a cell's row tells of, if there is one.
+const EndedAttempt* shown_attempt(const CellHistory& history) {
+    if (history.recorded) return &*history.recorded;
+    return history.last ? &*history.last : nullptr;
+}
+
+/// The outcome that a cell's row shows, where `shown_attempt` ended with `ended`.
+Outcome shown_outcome(const CellHistory& history, Outcome ended) {
+    if (!history.recorded && history.open && !history.open_here) {
+        Outcome outcome;
+        outcome.status = Status::interrupted;
+        outcome.message = "the sweep ended before this attempt did";
+        return outcome;
+    }
+    return ended;
+}
+
 /// The cell because of which another was skipped.
 std::string witness_of(const Outcome& outcome) {
     const json::value* const witness = outcome.error.if_contains("witness");
@@ -64,29 +81,42 @@ std::string error_text(const Outcome& outcome) {
 constexpr std::array<std::string_view, 5> filled_by_worker = {
     "num_params", "peak_allocated_bytes", "peak_reserved_bytes", "requested_bytes", "free_bytes"};
 
-bool is_in(const auto& columns, std::string_view name) {
-    return std::find(columns.begin(), columns.end(), name) != columns.end();
+/// Whether a worker may fill a column of ours.
+bool may_fill(std::string_view name) {
+    static const std::unordered_set<std::string_view> names = [] {
+        std::unordered_set<std::string_view> all(filled_by_worker.begin(), filled_by_worker.end());
+        all.insert(worker_columns.begin(), worker_columns.end());
+        return all;
+    }();
+    return names.contains(name);
 }
 
-/// Sets what is a scalar in `object` as columns of its own name, but for names of ours and of axes.
-void set_scalars(Table& table, const json::object& object, const Cell& cell) {
+/// Calls `visit(name, value)` for what is a scalar in `object` and becomes a column of its own
+/// name: all but names of ours and of axes.
+template <class Visit>
+void for_each_scalar(const json::object& object, const Cell& cell, Visit&& visit) {
     for (const auto& member : object) {
         if (member.value().is_array() || member.value().is_object() || member.value().is_null())
             continue;
         const std::string_view name = member.key();
-        const bool may_fill = is_in(filled_by_worker, name) || is_in(worker_columns, name);
-        if (!may_fill && (is_own_column(name) || cell.custom.contains(name))) continue;
-        table.set(name, value_of(member.value()));
+        if (!may_fill(name) && (is_own_column(name) || cell.custom.contains(name))) continue;
+        visit(name, member.value());
     }
+}
+
+/// What holds for a cell that was not measured.
+const Setting& latest(const Journal& journal) {
+    static const Setting none;
+    return journal.setting() ? *journal.setting() : none;
 }
 
 /// What a large matrix product reaches on the attempt's GPU at the cell's precision, where the
 /// journal has it.
-std::optional<double> attainable_tflops(const Journal& journal, const Attempt* attempt,
+std::optional<double> attainable_tflops(const Journal& journal, const EndedAttempt* attempt,
                                         const Cell& cell) {
     const WorkerRecord* const worker = attempt ? journal.worker(attempt->token) : nullptr;
     if (!worker || cell.device != Device::cuda) return std::nullopt;
-    return journal.attainable_tflops(worker->gpu_uuid, cell.precision);
+    return journal.attainable_tflops(std::string(worker->gpu_uuid), cell.precision);
 }
 
 /// What the model alone foresees: whoever reads the CSV can work it out again.
@@ -101,92 +131,116 @@ void set_prediction(Table& table, const Cell& cell, const Setting& setting) {
 }  // namespace
 
 bool is_own_column(std::string_view name) {
-    bool is_field = false;
+    static const std::unordered_set<std::string_view> names = [] {
+        std::unordered_set<std::string_view> all = {"key"};
+        const Cell defaults;
+        for_each_field(defaults, [&](const Field& field, const auto&) { all.insert(field.name); });
+        all.insert(first_columns.begin(), first_columns.end());
+        all.insert(figure_columns.begin(), figure_columns.end());
+        all.insert(worker_columns.begin(), worker_columns.end());
+        all.insert(view_columns.begin(), view_columns.end());
+        return all;
+    }();
+    return names.contains(name);
+}
+
+CellsTable::CellsTable(const std::vector<PlannedCell>& plan, const Journal& journal)
+    : plan_(plan), journal_(journal) {
+    for (const std::string_view column : first_columns) no_rows_.add_column(column);
+    no_rows_.add_column("key");
     const Cell defaults;
-    for_each_field(defaults, [&](const Field& field, const auto&) {
-        is_field = is_field || field.name == name;
+    for_each_field(defaults,
+                   [&](const Field& field, const auto&) { no_rows_.add_column(field.name); });
+    for (const PlannedCell& planned : plan)
+        for (const auto& axis : planned.cell.custom) no_rows_.add_column(axis.first);
+    for (const std::string_view column : figure_columns) no_rows_.add_column(column);
+    for (const std::string_view column : worker_columns) no_rows_.add_column(column);
+    checks_ = check_rows(plan.size(), [&](std::size_t row) -> std::optional<CheckedRow> {
+        const CellHistory& history = journal.history(plan[row].key);
+        const EndedAttempt* const ended = shown_attempt(history);
+        if (!ended) return std::nullopt;
+        Outcome outcome = shown_outcome(history, journal.attempt(*ended).outcome);
+        for (const json::object* figures : {&outcome.measurement, &outcome.error})
+            for_each_scalar(*figures, plan[row].cell,
+                            [&](std::string_view name, const auto&) { no_rows_.add_column(name); });
+        return checked_row(plan[row], journal, std::move(outcome.measurement));
     });
-    return is_field || name == "key" || is_in(first_columns, name) || is_in(figure_columns, name) ||
-           is_in(worker_columns, name) || is_in(view_columns, name);
+}
+
+Table CellsTable::rows(std::size_t first, std::size_t last) const {
+    Table table = no_rows_;
+    for (std::size_t row = first; row < last; ++row) add_row(table, row);
+    return table;
+}
+
+void CellsTable::add_row(Table& table, std::size_t row) const {
+    const PlannedCell& planned = plan_[row];
+    const CellHistory& history = journal_.history(planned.key);
+    const EndedAttempt* const ended = shown_attempt(history);
+    std::optional<Attempt> attempt;
+    if (ended) attempt = journal_.attempt(*ended);
+    const Outcome outcome =
+        shown_outcome(history, attempt ? std::move(attempt->outcome) : Outcome{});
+    const Setting& setting = ended ? journal_.setting_of(*ended) : latest(journal_);
+    table.add_row();
+    table.set("error", error_text(outcome));
+    table.set("status", to_text(outcome.status));
+    table.set("key", planned.key);
+    Cell cell = planned.cell;
+    if (cell.device != Device::cpu && !setting.device.empty())
+        cell.device = from_name<Device>(setting.device).value_or(cell.device);
+    for_each_field(cell, [&](const Field& field, const auto& value) {
+        table.set(field.name, value_of(value));
+    });
+    for (const auto& [name, value] : cell.custom) table.set(name, value_of(value));
+    for (const auto& [name, figure] :
+         figures(cell, outcome.measurement, attainable_tflops(journal_, ended, cell)))
+        table.set(name, value_of(figure));
+    set_prediction(table, cell, setting);
+    table.set("phase", outcome.phase);
+    table.set("exit_code", outcome.exit_code ? Value(std::int64_t{*outcome.exit_code})
+                                             : Value(std::monostate{}));
+    table.set("signal", outcome.signal);
+    table.set("flags", join(outcome.flags, " "));
+    table.set("noise_lines", outcome.noise_lines);
+    table.set("message", outcome.message);
+    table.set("warning", setting.device_warning);
+    table.set("attempts", std::int64_t{history.attempts});
+    table.set("failed_attempts", std::int64_t{history.failures});
+    table.set("isolation", setting.isolation);
+    table.set("gpu", setting.gpu);
+    table.set("driver", setting.driver);
+    table.set("torch", setting.torch.value_or(""));
+    table.set("worker_build", setting.worker.value_or(""));
+    table.set("isosweep_build", setting.isosweep);
+    if (attempt) {
+        if (const WorkerRecord* worker = journal_.worker(attempt->token)) {
+            table.set("gpu_uuid", std::string(worker->gpu_uuid));
+            table.set("cpu_affinity", to_text(worker->cpus));
+            if (worker->memory_node) table.set("memory_node", std::int64_t{*worker->memory_node});
+        }
+        table.set("started_at", format_utc(attempt->start_ms));
+        table.set("elapsed_ms", attempt->elapsed_ms);
+        table.set("gate_wait_ms", value_of(attempt->times.wait));
+        table.set("worker_start_ms", value_of(attempt->times.start));
+        table.set("answer_ms", value_of(attempt->times.answer));
+        table.set("worker_exit_ms", value_of(attempt->times.exit));
+        if (attempt->number > 0) table.set("attempt", std::int64_t{attempt->number});
+    }
+    table.set("fallback_of", planned.fallback_of);
+    table.set("fallback_key", planned.fallback_key);
+    if (outcome.status == Status::skipped) table.set("witness", witness_of(outcome));
+    set_checks(table, checks_[row]);
+    // Another worker is asked for a cell over the protocol alone; it has no Torch, most often.
+    if (cell.custom.empty() && setting.torch != "") table.set("command", command_by_hand(cell));
+    for (const json::object* figures : {&outcome.measurement, &outcome.error})
+        for_each_scalar(*figures, cell, [&](std::string_view name, const json::value& value) {
+            table.set(name, value_of(value));
+        });
 }
 
 Table make_cells_table(const std::vector<PlannedCell>& plan, const Journal& journal) {
-    const Setting latest = journal.setting() ? *journal.setting() : Setting{};
-    Table table;
-    for (const std::string_view column : first_columns) table.add_column(column);
-    table.add_column("key");
-    const Cell defaults;
-    for_each_field(defaults,
-                   [&](const Field& field, const auto&) { table.add_column(field.name); });
-    for (const PlannedCell& planned : plan)
-        for (const auto& axis : planned.cell.custom) table.add_column(axis.first);
-    for (const std::string_view column : figure_columns) table.add_column(column);
-    for (const std::string_view column : worker_columns) table.add_column(column);
-    const std::vector<RowChecks> checks = check_sweep(plan, journal);
-    for (std::size_t row = 0; row < plan.size(); ++row) {
-        const PlannedCell& planned = plan[row];
-        const CellHistory& history = journal.history(planned.key);
-        const Outcome outcome = shown_outcome(history);
-        const Attempt* const attempt = history.recorded ? &*history.recorded
-                                       : history.last   ? &*history.last
-                                                        : nullptr;
-        const Setting& setting = attempt ? journal.setting_of(*attempt) : latest;
-        table.add_row();
-        table.set("error", error_text(outcome));
-        table.set("status", to_text(outcome.status));
-        table.set("key", planned.key);
-        Cell cell = planned.cell;
-        if (cell.device != Device::cpu && !setting.device.empty())
-            cell.device = from_name<Device>(setting.device).value_or(cell.device);
-        for_each_field(cell, [&](const Field& field, const auto& value) {
-            table.set(field.name, value_of(value));
-        });
-        for (const auto& [name, value] : cell.custom) table.set(name, value_of(value));
-        for (const auto& [name, figure] :
-             figures(cell, outcome.measurement, attainable_tflops(journal, attempt, cell)))
-            table.set(name, value_of(figure));
-        set_prediction(table, cell, setting);
-        table.set("phase", outcome.phase);
-        table.set("exit_code", outcome.exit_code ? Value(std::int64_t{*outcome.exit_code})
-                                                 : Value(std::monostate{}));
-        table.set("signal", outcome.signal);
-        table.set("flags", join(outcome.flags, " "));
-        table.set("noise_lines", outcome.noise_lines);
-        table.set("message", outcome.message);
-        table.set("warning", setting.device_warning);
-        table.set("attempts", std::int64_t{history.attempts});
-        table.set("failed_attempts", std::int64_t{history.failures});
-        table.set("isolation", setting.isolation);
-        table.set("gpu", setting.gpu);
-        table.set("driver", setting.driver);
-        table.set("torch", setting.torch.value_or(""));
-        table.set("worker_build", setting.worker.value_or(""));
-        table.set("isosweep_build", setting.isosweep);
-        if (attempt) {
-            if (const WorkerRecord* worker = journal.worker(attempt->token)) {
-                table.set("gpu_uuid", worker->gpu_uuid);
-                table.set("cpu_affinity", to_text(worker->cpus));
-                if (worker->memory_node)
-                    table.set("memory_node", std::int64_t{*worker->memory_node});
-            }
-            table.set("started_at", format_utc(attempt->start_ms));
-            table.set("elapsed_ms", attempt->elapsed_ms);
-            table.set("gate_wait_ms", value_of(attempt->times.wait));
-            table.set("worker_start_ms", value_of(attempt->times.start));
-            table.set("answer_ms", value_of(attempt->times.answer));
-            table.set("worker_exit_ms", value_of(attempt->times.exit));
-            if (attempt->number > 0) table.set("attempt", std::int64_t{attempt->number});
-        }
-        table.set("fallback_of", planned.fallback_of);
-        table.set("fallback_key", planned.fallback_key);
-        if (outcome.status == Status::skipped) table.set("witness", witness_of(outcome));
-        set_checks(table, checks[row]);
-        // Another worker is asked for a cell over the protocol alone; it has no Torch, most often.
-        if (cell.custom.empty() && setting.torch != "") table.set("command", command_by_hand(cell));
-        set_scalars(table, outcome.measurement, cell);
-        set_scalars(table, outcome.error, cell);
-    }
-    return table;
+    return CellsTable(plan, journal).rows(0, plan.size());
 }
 
 }  // namespace isosweep

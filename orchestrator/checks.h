@@ -3,6 +3,9 @@
 #include <isosweep/cell.h>
 
 #include <boost/json/object.hpp>
+#include <cstddef>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,7 +20,7 @@ namespace isosweep {
 /// What the checks need to know of a row that is ok.
 struct CheckedRow {
     Cell cell;  ///< with its device decided
-    const boost::json::object* measurement = nullptr;
+    boost::json::object measurement;
     std::optional<double> canary_ratio;
 };
 
@@ -36,7 +39,7 @@ struct PhysicsFit {
 struct RowChecks {
     std::optional<double> canary_ratio;
     std::optional<double> fit_residual_percent;  ///< time over fitted time, less 1
-    std::optional<PhysicsFit> fit;               ///< of the rows like this one
+    std::shared_ptr<const PhysicsFit> fit;       ///< of the rows like this one
     std::optional<double> phases_sum_percent;    ///< sum of the phases over the step, less 1
     /// Forward phase over the step of the cell that is a forward pass alone, less 1.
     std::optional<double> nested_forward_percent;
@@ -49,9 +52,17 @@ struct RowChecks {
     std::vector<std::string> flags;
 };
 
-/// Checks rows against each other, in the same order; those without a measurement have no checks.
-/// A flag is raised only by rows whose times are the device's: on a CPU, or known to be gpu_bound.
-std::vector<RowChecks> check_rows(const std::vector<std::optional<CheckedRow>>& rows);
+/// A row by its place; none where it is not ok.
+using ReadRow = std::function<std::optional<CheckedRow>(std::size_t row)>;
+
+/// Checks so many rows against each other, in the same order; those that are not ok have no checks.
+/// Each is read once, so that their measurements are never in memory together. A flag is raised
+/// only by rows whose times are the device's: on a CPU, or known to be gpu_bound.
+std::vector<RowChecks> check_rows(std::size_t count, const ReadRow& read);
+
+/// A row of a sweep with what was measured of it; none where it is not ok.
+std::optional<CheckedRow> checked_row(const PlannedCell& row, const Journal& journal,
+                                      boost::json::object measurement);
 
 /// The checks of a sweep's rows, in their order.
 std::vector<RowChecks> check_sweep(const std::vector<PlannedCell>& rows, const Journal& journal);

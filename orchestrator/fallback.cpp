@@ -159,8 +159,8 @@ FallbackChain follow_search(const FallbackRule& rule, const PlannedCell& request
 StatusOf statuses_in(const Journal& journal) {
     return [&journal](const std::string& key) -> std::optional<Status> {
         const CellHistory& history = journal.history(key);
-        if (history.recorded) return history.recorded->outcome.status;
-        if (history.last && history.last->outcome.status == Status::skipped) return Status::skipped;
+        if (history.recorded) return history.recorded->status;
+        if (history.last && history.last->status == Status::skipped) return Status::skipped;
         return std::nullopt;
     };
 }

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <span>
 #include <thread>
 
 #include "orchestrator/clock.h"
@@ -27,6 +28,21 @@ namespace {
 
 fs::path folder_of(const fs::path& file) {
     return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
+
+/// Reads into `bytes` from `offset` on, until they are full or the file ends. \returns how many
+std::size_t read_at(int fd, std::uint64_t offset, std::span<char> bytes, const fs::path& file) {
+    std::size_t done = 0;
+    while (done < bytes.size()) {
+        const ssize_t got = ::pread(fd, bytes.data() + done, bytes.size() - done,
+                                    static_cast<off_t>(offset + done));
+        if (got == 0) break;
+        if (got > 0)
+            done += static_cast<std::size_t>(got);
+        else if (errno != EINTR)
+            fail("read", file);
+    }
+    return done;
 }
 
 std::string read_descriptor(int fd, const fs::path& file) {
@@ -173,15 +189,43 @@ std::string read_file(const fs::path& file) {
     return read_descriptor(fd.get(), file);
 }
 
-std::optional<FileTail> read_file_behind(const fs::path& file, std::uint64_t offset) {
-    const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd && errno == ENOENT) return std::nullopt;
+FileDescriptor open_for_reading(const fs::path& file) {
+    FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd && errno != ENOENT) fail("read", file);
+    return fd;
+}
+
+FileFacts facts_of(const FileDescriptor& fd, const fs::path& file) {
     struct stat facts{};
-    if (!fd || ::fstat(fd.get(), &facts) != 0 ||
-        ::lseek(fd.get(), static_cast<off_t>(offset), SEEK_SET) < 0)
-        fail("read", file);
-    return FileTail{read_descriptor(fd.get(), file), static_cast<std::uint64_t>(facts.st_size),
-                    facts.st_ino};
+    if (::fstat(fd.get(), &facts) != 0) fail("look at", file);
+    return {static_cast<std::uint64_t>(facts.st_size), facts.st_ino};
+}
+
+std::string read_part(const FileDescriptor& fd, std::uint64_t offset, std::size_t size,
+                      const fs::path& file) {
+    std::string part(size, '\0');
+    part.resize(read_at(fd.get(), offset, part, file));
+    if (part.size() < size)
+        throw ResultsError(file.string() + " has become shorter while it was read");
+    return part;
+}
+
+void read_lines(const FileDescriptor& fd, std::uint64_t offset, const fs::path& file,
+                const std::function<void(std::string_view lines)>& take) {
+    constexpr std::size_t block = 1 << 20;
+    std::string buffer(block, '\0');
+    std::size_t kept = 0;  // bytes at its front that are the begin of a line
+    while (true) {
+        if (kept == buffer.size()) buffer.resize(2 * kept);  // a line longer than that
+        const std::size_t got = read_at(fd.get(), offset, std::span(buffer).subspan(kept), file);
+        if (got == 0) return;
+        offset += got;
+        const std::string_view read(buffer.data(), kept + got);
+        const std::size_t whole = read.rfind('\n') + 1;  // 0 where there is no newline at all
+        take(read.substr(0, whole));
+        kept = read.size() - whole;
+        std::memmove(buffer.data(), buffer.data() + whole, kept);
+    }
 }
 
 std::string host_name() {

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -89,16 +89,26 @@ void write_atomically(const std::filesystem::path& file, std::string_view conten
 /// The whole of a file. \throws ResultsError
 std::string read_file(const std::filesystem::path& file);
 
-/// What a file holds behind its first bytes.
-struct FileTail {
-    std::string content;
-    std::uint64_t size = 0;   ///< of the whole file
+/// Opens a file for reading. \returns none where there is no such file \throws ResultsError
+FileDescriptor open_for_reading(const std::filesystem::path& file);
+
+struct FileFacts {
+    std::uint64_t size = 0;
     std::uint64_t inode = 0;  ///< tells it from another one of the same name
 };
 
-/// Reads a file but its first `offset` bytes. \returns nullopt where there is no such file
 /// \throws ResultsError
-std::optional<FileTail> read_file_behind(const std::filesystem::path& file, std::uint64_t offset);
+FileFacts facts_of(const FileDescriptor& fd, const std::filesystem::path& file);
+
+/// Some bytes of a file. \throws ResultsError, also where it has not so many
+std::string read_part(const FileDescriptor& fd, std::uint64_t offset, std::size_t size,
+                      const std::filesystem::path& file);
+
+/// Calls `take` with the lines of a file from `offset` on, each whole and with its newline, many at
+/// a time, so that a large file is never in memory as a whole. What stands behind the last newline
+/// is no line. \throws ResultsError, and what `take` does
+void read_lines(const FileDescriptor& fd, std::uint64_t offset, const std::filesystem::path& file,
+                const std::function<void(std::string_view lines)>& take);
 
 /// The name of this machine.
 std::string host_name();

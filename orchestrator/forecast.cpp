@@ -46,7 +46,7 @@ Place place_of(const Options& options, const std::vector<PlannedCell>& plan) {
     place.gpu_bytes = gpu_bytes(options, gpus);
     place.slots = make_slots(options, place.device, gpus).size();
     if (const fs::path file = options.folder() / "journal.jsonl"; fs::exists(file))
-        place.own = Journal::read(file, KeptCells::all);
+        place.own = Journal::read(file);
     if (!options.learn_from.empty())
         place.earlier = gpus.empty() ? read_earlier_journal(options.learn_from)
                                      : read_witness_journal(options.learn_from, place.gpu);

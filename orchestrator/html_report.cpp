@@ -112,7 +112,7 @@ SweepTimes times_of(const ReportSource& source) {
     if (!source.journal) return times;
     times.in_attempts = 0;
     for (const AttemptSpan& span : source.journal->spans()) {
-        if (!keys.contains(span.key) || span.status == Status::skipped) continue;
+        if (!keys.contains(std::string(span.key)) || span.status == Status::skipped) continue;
         times.begin = times.begin == 0 ? span.start_ms : std::min(times.begin, span.start_ms);
         times.end = std::max(times.end, span.start_ms + span.elapsed_ms);
         times.in_attempts += static_cast<double>(span.elapsed_ms);

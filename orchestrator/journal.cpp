@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <boost/json/monotonic_resource.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
+#include <cassert>
 #include <stdexcept>
 
 #include "orchestrator/clock.h"
@@ -17,10 +20,12 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::int64_t schema = 1;
+/// Most records fit in: no allocation for their parts.
+constexpr std::size_t record_memory = 32768;
 
-std::string text_member(const json::object& record, std::string_view name) {
+std::string_view text_member(const json::object& record, std::string_view name) {
     const json::value* value = record.if_contains(name);
-    return value && value->is_string() ? std::string(value->get_string()) : std::string();
+    return value && value->is_string() ? std::string_view(value->get_string()) : std::string_view();
 }
 
 /// Each part of the setting once: its name in the journal and its member.
@@ -49,20 +54,9 @@ void put_setting(json::object& record, const Setting& setting) {
 }  // namespace
 
 Status shown_status(const CellHistory& history) {
-    if (history.recorded) return history.recorded->outcome.status;
+    if (history.recorded) return history.recorded->status;
     if (history.open && !history.open_here) return Status::interrupted;
-    return history.last ? history.last->outcome.status : Status::not_run;
-}
-
-Outcome shown_outcome(const CellHistory& history) {
-    if (history.recorded) return history.recorded->outcome;
-    if (history.open && !history.open_here) {
-        Outcome outcome;
-        outcome.status = Status::interrupted;
-        outcome.message = "the sweep ended before this attempt did";
-        return outcome;
-    }
-    return history.last ? history.last->outcome : Outcome{};
+    return history.last ? history.last->status : Status::not_run;
 }
 
 fs::path journal_file(const fs::path& named) {
@@ -81,24 +75,21 @@ Journal Journal::open(const fs::path& file) {
         sync_folder(file.parent_path());
         return journal;
     }
-    const std::string content = read_file(file);
-    const std::size_t whole = content.rfind('\n') + 1;  // 0 where there is no newline at all
-    journal.load(std::string_view(content).substr(0, whole));
-    journal.size_ = whole;
-    if (whole < content.size()) {
+    read_lines(journal.fd_, 0, file, [&](std::string_view lines) { journal.load(lines); });
+    if (journal.size_ < facts_of(journal.fd_, file).size) {
         // The write of the last record was cut off; what it told never counted.
-        cut_file(journal.fd_, whole, file);
+        cut_file(journal.fd_, journal.size_, file);
         sync_data(journal.fd_, file);
     }
     return journal;
 }
 
-Journal Journal::read(const fs::path& file, KeptCells kept) {
+Journal Journal::read(const fs::path& file) {
     Journal journal;
-    journal.kept_ = kept;
     journal.file_ = file;
-    const std::string content = read_file(file);
-    journal.load(std::string_view(content).substr(0, content.rfind('\n') + 1));
+    journal.fd_ = open_for_reading(file);
+    if (!journal.fd_) throw ResultsError("cannot read " + file.string() + ": it is not there");
+    read_lines(journal.fd_, 0, file, [&](std::string_view lines) { journal.load(lines); });
     return journal;
 }
 
@@ -109,27 +100,30 @@ Journal Journal::watch(const fs::path& file) {
 }
 
 bool Journal::read_further() {
-    const auto tail = read_file_behind(file_, size_);
-    const bool is_another = tail ? tail->inode != inode_ || tail->size < size_ : true;
+    const FileDescriptor fd = open_for_reading(file_);
+    const FileFacts facts = fd ? facts_of(fd, file_) : FileFacts{};
+    const bool is_another = !fd || facts.inode != inode_ || facts.size < size_;
     if (is_another && size_ > 0) {
         *this = watch(file_);
         read_further();
         return true;
     }
-    if (!tail) return false;
-    inode_ = tail->inode;
-    const std::size_t whole = tail->content.rfind('\n') + 1;
-    load(std::string_view(tail->content).substr(0, whole));
-    size_ += whole;
-    return whole > 0;
+    if (!fd) return false;
+    inode_ = facts.inode;
+    const std::uint64_t before = size_;
+    read_lines(fd, size_, file_, [&](std::string_view lines) { load(lines); });
+    return size_ > before;
 }
 
 void Journal::load(std::string_view lines) {
+    std::array<unsigned char, record_memory> buffer;
     while (!lines.empty()) {
         ++lines_;
         const auto newline = lines.find('\n');
         try {
-            apply(json::parse(lines.substr(0, newline)).as_object());
+            json::monotonic_resource memory(buffer.data(), buffer.size());
+            const json::value record = json::parse(lines.substr(0, newline), &memory);
+            apply(record.as_object(), {size_, newline});
         } catch (const Failure&) {
             throw;
         } catch (const std::exception& problem) {
@@ -138,11 +132,65 @@ void Journal::load(std::string_view lines) {
                                "); restore the file, or start over with --fresh");
         }
         lines.remove_prefix(newline + 1);
+        size_ += newline + 1;
     }
 }
 
-void Journal::apply(const json::object& record) {
-    const std::string kind = text_member(record, "record");
+template <class Read>
+auto Journal::from_record(const RecordPlace& place, Read&& read) const {
+    assert(fd_);
+    try {
+        std::array<unsigned char, record_memory> buffer;
+        json::monotonic_resource memory(buffer.data(), buffer.size());
+        const std::string line = read_part(fd_, place.offset, place.size, file_);
+        return read(json::parse(line, &memory).as_object());
+    } catch (const Failure&) {
+        throw;
+    } catch (const std::exception& problem) {
+        throw ResultsError(file_.string() + ": the record at byte " + std::to_string(place.offset) +
+                           " is none of a journal (" + problem.what() +
+                           "); restore the file, or start over with --fresh");
+    }
+}
+
+Attempt Journal::attempt(const EndedAttempt& ended) const {
+    return from_record(ended.record, [&](const json::object& record) {
+        Attempt attempt;
+        attempt.number = ended.number;
+        attempt.decision = ended.decision;
+        attempt.outcome = outcome_from_json(record.at("outcome").as_object());
+        attempt.token = ended.token;
+        attempt.start_ms = ended.start_ms;
+        attempt.elapsed_ms = ended.elapsed_ms;
+        if (const auto* const times = record.if_contains("times_ms"); times && times->is_object())
+            attempt.times = attempt_times_from_json(times->get_object());
+        return attempt;
+    });
+}
+
+json::object Journal::asked_cell(const CellHistory& history) const {
+    if (history.start.size == 0) return {};
+    return from_record(history.start, [](const json::object& record) {
+        json::object asked;  // not a copy of that one, which would stay in the record's memory
+        if (const json::value* const cell = record.if_contains("cell"); cell && cell->is_object())
+            asked = cell->get_object();
+        return asked;
+    });
+}
+
+std::string_view Journal::kept(std::string_view text) {
+    const auto known = texts_.find(text);
+    return known == texts_.end() ? *texts_.emplace(text).first : *known;
+}
+
+CellHistory& Journal::cell_of(const json::object& record) {
+    const std::string_view key = record.at("key").as_string();
+    const auto known = cells_.find(key);
+    return known == cells_.end() ? cells_[std::string(key)] : known->second;
+}
+
+void Journal::apply(const json::object& record, const RecordPlace& place) {
+    const std::string_view kind = text_member(record, "record");
     if (const auto time = parse_utc(text_member(record, kind == "header" ? "created" : "time")))
         last_record_ms_ = time;
     if (kind == "header") {
@@ -161,14 +209,14 @@ void Journal::apply(const json::object& record) {
         settings_.back().torch = text_member(facts, "torch");
     } else if (kind == "worker") {
         WorkerRecord worker;
-        worker.token = record.at("token").as_string();
+        worker.token = kept(record.at("token").as_string());
         worker.pid = record.at("pid").as_int64();
         worker.start_time = record.at("start_time").to_number<std::uint64_t>();
         worker.slot = static_cast<int>(record.at("slot").as_int64());
-        worker.gpu_uuid = text_member(record, "gpu");
-        worker.boot = text_member(record, "boot");
-        worker.group = text_member(record, "group");
-        worker.origin = text_member(record, "origin");
+        worker.gpu_uuid = kept(text_member(record, "gpu"));
+        worker.boot = kept(text_member(record, "boot"));
+        worker.group = kept(text_member(record, "group"));
+        worker.origin = kept(text_member(record, "origin"));
         worker.cpus = parse_cpu_list(text_member(record, "cpus"));
         if (const json::value* const node = record.if_contains("memory_node"))
             worker.memory_node = static_cast<int>(node->as_int64());
@@ -189,34 +237,31 @@ void Journal::apply(const json::object& record) {
             log.cells_since = 0;
         }
     } else if (kind == "drift") {
-        cells_[std::string(record.at("key").as_string())].drifted_attempt =
-            static_cast<int>(record.at("attempt").as_int64());
+        cell_of(record).drifted_attempt = static_cast<int>(record.at("attempt").as_int64());
     } else if (kind == "start") {
-        CellHistory& cell = cells_[std::string(record.at("key").as_string())];
+        CellHistory& cell = cell_of(record);
         cell.starts = static_cast<int>(record.at("attempt").as_int64());
         cell.open = true;
         cell.started_ms = parse_utc(text_member(record, "time")).value_or(0);
-        cell.token = text_member(record, "token");
-        const json::value* const asked = record.if_contains("cell");
-        cell.cell = asked && asked->is_object() ? asked->get_object() : json::object();
+        cell.token = kept(text_member(record, "token"));
+        cell.start = place;
     } else if (kind == "fallback") {
         const std::string rule(record.at("rule").as_string());
         if (std::find(fallback_rules_.begin(), fallback_rules_.end(), rule) ==
             fallback_rules_.end())
             fallback_rules_.push_back(rule);
     } else if (kind == "end") {
-        CellHistory& cell = cells_[std::string(record.at("key").as_string())];
-        Attempt attempt;
+        CellHistory& cell = cell_of(record);
+        EndedAttempt attempt;
         attempt.number = static_cast<int>(record.at("attempt").as_int64());
-        attempt.outcome = outcome_from_json(record.at("outcome").as_object());
+        attempt.status = status_from_json(record.at("outcome").as_object());
         const auto decision = from_name<Decision>(record.at("decision").as_string());
         if (!decision) throw std::runtime_error("unknown decision");
         attempt.decision = *decision;
-        attempt.token = text_member(record, "token");
+        attempt.token = kept(text_member(record, "token"));
+        attempt.record = place;
         attempt.start_ms = record.at("start_ms").as_int64();
         attempt.elapsed_ms = record.at("elapsed_ms").as_int64();
-        if (const auto* const times = record.if_contains("times_ms"); times && times->is_object())
-            attempt.times = attempt_times_from_json(times->get_object());
         if (settings_.empty()) throw std::runtime_error("an end before the header");
         attempt.setting = settings_.size() - 1;
         // One that was appended by hand, and was there after all.
@@ -224,16 +269,15 @@ void Journal::apply(const json::object& record) {
                               cell.last->token == attempt.token &&
                               cell.last->number == attempt.number;
         if (is_again) return;
-        spans_.push_back({std::string(record.at("key").as_string()), attempt.decision,
-                          attempt.outcome.status, attempt.start_ms, attempt.elapsed_ms});
+        spans_.push_back({cells_.find(record.at("key").as_string())->first, attempt.decision,
+                          attempt.status, attempt.start_ms, attempt.elapsed_ms});
         cell.open = cell.open_here = false;
-        const Status status = attempt.outcome.status;
+        const Status status = attempt.status;
         if (const WorkerRecord* const by = worker(attempt.token)) {
             CanaryLog& log = canaries_[place_of(*by)];
             attempt.canaries_before = log.medians_ms.size();
             if (status == Status::ok) ++log.cells_since;
         }
-        if (kept_ != KeptCells::all && status != Status::oom_gpu) cell.cell.clear();
         if (attempt.decision != Decision::again && is_final(status)) {
             ++cell.attempts;
             if (status != Status::ok) ++cell.failures;
@@ -244,28 +288,28 @@ void Journal::apply(const json::object& record) {
         } else {
             cell.pending.clear();
             // An attempt that was asked for and broken off takes nothing away from what was there.
-            if (is_final(status)) cell.recorded = std::move(attempt);
+            if (is_final(status)) cell.recorded = attempt;
         }
     }
     // Records of a kind we do not know come from a later version and are kept, not refused.
 }
 
-std::string place_of(const std::string& gpu_uuid, std::size_t slot) {
-    return gpu_uuid.empty() ? "slot " + std::to_string(slot) : gpu_uuid;
+std::string place_of(std::string_view gpu_uuid, std::size_t slot) {
+    return gpu_uuid.empty() ? "slot " + std::to_string(slot) : std::string(gpu_uuid);
 }
 
 std::string place_of(const WorkerRecord& worker) {
     const std::string place = place_of(worker.gpu_uuid, static_cast<std::size_t>(worker.slot));
-    return worker.origin.empty() ? place : worker.origin + " " + place;
+    return worker.origin.empty() ? place : std::string(worker.origin) + " " + place;
 }
 
-const CellHistory& Journal::history(const std::string& key) const {
+const CellHistory& Journal::history(std::string_view key) const {
     static const CellHistory none;
     const auto found = cells_.find(key);
     return found == cells_.end() ? none : found->second;
 }
 
-const WorkerRecord* Journal::worker(const std::string& token) const {
+const WorkerRecord* Journal::worker(std::string_view token) const {
     const auto found = workers_.find(token);
     return found == workers_.end() ? nullptr : &found->second;
 }
@@ -301,9 +345,8 @@ void Journal::append(const json::object& record) {
         }
         throw;
     }
-    size_ += line.size();
     // What counts is what a later reader will see: a number can lose its last digit on the way.
-    apply(json::parse(line).as_object());
+    load(line);
 }
 
 void Journal::write_header(const Setting& setting) {

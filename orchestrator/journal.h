@@ -2,6 +2,7 @@
 
 #include <isosweep/cell.h>
 #include <isosweep/outcome.h>
+#include <isosweep/text.h>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -12,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "orchestrator/attempt_times.h"
@@ -33,7 +35,7 @@ struct EnumNames<Decision> {
         {Decision::record, "record"}, {Decision::retry, "retry"}, {Decision::again, "again"}};
 };
 
-/// One attempt at a cell that has ended, as the journal has it.
+/// One attempt at a cell that has ended, with all that its record has.
 struct Attempt {
     int number = 1;  ///< counts every start of the cell, from 1; names its log
     Decision decision = Decision::record;
@@ -42,8 +44,26 @@ struct Attempt {
     std::int64_t start_ms = 0;  ///< milliseconds since 1970, UTC
     std::int64_t elapsed_ms = 0;
     AttemptTimes times;
+};
+
+/// Where a record stands in its file.
+struct RecordPlace {
+    std::uint64_t offset = 0;
+    std::size_t size = 0;  ///< without its newline; 0: there is none
+};
+
+/// What of an attempt that has ended is kept in memory: `Journal::attempt` has the rest. Texts are
+/// the journal's.
+struct EndedAttempt {
+    int number = 1;
+    Decision decision = Decision::record;
+    Status status = Status::ok;
+    std::string_view token;
+    std::int64_t start_ms = 0;
+    std::int64_t elapsed_ms = 0;
     std::size_t setting = 0;          ///< which of the journal's settings it was measured with
     std::size_t canaries_before = 0;  ///< of its slot's canaries, so many were measured before it
+    RecordPlace record;
 };
 
 /// An attempt that was not recorded as the cell's outcome.
@@ -54,53 +74,52 @@ struct Pending {
 
 /// When an attempt that has ended ran, and how it ended.
 struct AttemptSpan {
-    std::string key;
+    std::string_view key;  ///< the journal's
     Decision decision = Decision::record;
     Status status = Status::ok;
     std::int64_t start_ms = 0;  ///< milliseconds since 1970, UTC
     std::int64_t elapsed_ms = 0;
 };
 
-/// What the journal knows of one cell.
+/// What the journal knows of one cell. Texts are the journal's.
 struct CellHistory {
     int starts = 0;     ///< attempts begun
     int attempts = 0;   ///< attempts that count: ended, and not by what is no fault of the cell
     int failures = 0;   ///< of these, those that did not end well
     bool open = false;  ///< an attempt has begun and not ended
-    bool open_here = false;           ///< it was begun by this process, so it is running
-    std::int64_t started_ms = 0;      ///< when the last one began; milliseconds since 1970, UTC
-    std::string token;                ///< of the worker of the last attempt begun
-    std::optional<Attempt> recorded;  ///< the last one that was recorded with a final outcome
-    std::optional<Attempt> last;      ///< the last one that ended
-    std::vector<Pending> pending;     ///< since `recorded`, those that asked for another attempt
-    int drifted_attempt = 0;  ///< the recorded one that was found in doubt (`canary`); 0: none
-    /// As it was asked for, while an attempt is open, where the last one lacked GPU memory (what it
-    /// takes to foresee the same of a larger one), or of all cells (`KeptCells`).
-    boost::json::object cell;
+    bool open_here = false;       ///< it was begun by this process, so it is running
+    std::int64_t started_ms = 0;  ///< when the last one began; milliseconds since 1970, UTC
+    std::string_view token;       ///< of the worker of the last attempt begun
+    RecordPlace start;            ///< of the last attempt begun: it tells what was asked for
+    std::optional<EndedAttempt> recorded;  ///< the last one recorded with a final outcome
+    std::optional<EndedAttempt> last;      ///< the last one that ended
+    std::vector<Pending> pending;  ///< since `recorded`, those that asked for another attempt
+    int drifted_attempt = 0;       ///< the recorded one that was found in doubt (`canary`); 0: none
 
     /// Whether the cell is not run again unasked.
     bool is_done() const { return recorded.has_value(); }
 };
 
-/// A worker as the journal knows it: enough to recognise a leftover of it.
+/// A worker as the journal knows it: enough to recognise a leftover of it. Texts are the journal's,
+/// where it comes from one.
 struct WorkerRecord {
-    std::string token;
+    std::string_view token;
     std::int64_t pid = 0;
     std::uint64_t start_time = 0;  ///< clock ticks since boot
     int slot = 0;
-    std::string gpu_uuid;
-    std::string boot = {};   ///< of the machine, since when its pids and start times count
-    std::string group = {};  ///< folder of its own control group; empty where it had none
+    std::string_view gpu_uuid;
+    std::string_view boot = {};   ///< of the machine, since when its pids and start times count
+    std::string_view group = {};  ///< folder of its own control group; empty where it had none
     /// The sweep that it worked for, where the record was taken from another one's journal
     /// (`merge`): it is not ours to end.
-    std::string origin = {};
+    std::string_view origin = {};
     CpuList cpus = {};                    ///< that it was kept to; empty: to none
     std::optional<int> memory_node = {};  ///< that it was to take its memory from
 };
 
 /// The name of the slot that a worker was in: its GPU, or its number where it has none; with its
 /// origin.
-std::string place_of(const std::string& gpu_uuid, std::size_t slot);
+std::string place_of(std::string_view gpu_uuid, std::size_t slot);
 std::string place_of(const WorkerRecord& worker);
 
 /// The canaries of a slot (orchestrator/canary).
@@ -118,35 +137,32 @@ struct ProbeRecord {
     boost::json::array samples_ms;
 };
 
-/// The outcome that a cell's row shows: the recorded one, else what became of the last attempt.
-Outcome shown_outcome(const CellHistory& history);
-/// Its status alone.
+/// The status that a cell's row shows: of the recorded outcome, else of what became of the last
+/// attempt.
 Status shown_status(const CellHistory& history);
 
 /// The journal that a person names by itself, its folder, or the CSV that it belongs to.
 std::filesystem::path journal_file(const std::filesystem::path& named);
 
-/// Which cells a journal keeps as they were asked for: it takes memory.
-enum class KeptCells {
-    lacking_memory,  ///< and those whose attempt is open
-    all,
-};
-
 /// The truth about a sweep: one JSON object a line, only ever appended (docs/ARCHITECTURE.md).
 ///
 /// Each record is one write. An end counts once it is synced: append, `sync`, then tell others.
+///
+/// In memory is what tells how far the sweep is, some hundred bytes a cell. What was measured is
+/// read again where it is asked for.
 class Journal {
   public:
+    using Cells = std::unordered_map<std::string, CellHistory, TextHash, std::equal_to<>>;
+
     /// Reads the file where it exists, cuts a torn last line, and opens it for appending.
     /// \throws ResultsError naming file and line for a bad line in the middle
     static Journal open(const std::filesystem::path& file);
 
     /// Reads without touching: for reports while a sweep runs. \throws ResultsError
-    static Journal read(const std::filesystem::path& file,
-                        KeptCells kept = KeptCells::lacking_memory);
+    static Journal read(const std::filesystem::path& file);
 
     /// Watches a file that a sweep writes, or will write: whatever is there comes with
-    /// `read_further`.
+    /// `read_further`. Attempts and cells cannot be asked for.
     static Journal watch(const std::filesystem::path& file);
 
     /// Reads what was added meanwhile; all of it anew where another file has come in its place.
@@ -161,16 +177,21 @@ class Journal {
     /// All settings in their order.
     const std::vector<Setting>& settings() const { return settings_; }
     /// What an attempt of this journal was measured with.
-    const Setting& setting_of(const Attempt& attempt) const {
+    const Setting& setting_of(const EndedAttempt& attempt) const {
         return settings_.at(attempt.setting);
     }
     const std::filesystem::path& file() const { return file_; }
-    const CellHistory& history(const std::string& key) const;
-    const WorkerRecord* worker(const std::string& token) const;
+    const CellHistory& history(std::string_view key) const;
+    /// All of an attempt, from its record in the file. \throws ResultsError
+    Attempt attempt(const EndedAttempt& ended) const;
+    /// The cell as it was last asked for, from its record in the file; empty where it never was.
+    /// \throws ResultsError
+    boost::json::object asked_cell(const CellHistory& history) const;
+    const WorkerRecord* worker(std::string_view token) const;
     /// The last worker with this process id. \returns nullptr where none had it
     const WorkerRecord* worker_with(std::int64_t pid) const;
     /// All workers by their tokens.
-    const std::unordered_map<std::string, WorkerRecord>& workers() const { return workers_; }
+    const std::unordered_map<std::string_view, WorkerRecord>& workers() const { return workers_; }
     /// The speed of this GPU's matrix product, in TFLOP/s; absent where it was not measured.
     std::optional<double> attainable_tflops(const std::string& gpu_uuid, Precision precision) const;
     /// The canaries of a slot by its `place_of`.
@@ -180,7 +201,7 @@ class Journal {
     /// By which rules further cells followed from the plan's, each once, in their order.
     const std::vector<std::string>& fallback_rules() const { return fallback_rules_; }
     /// Keys of all cells with at least one record.
-    const std::unordered_map<std::string, CellHistory>& cells() const { return cells_; }
+    const Cells& cells() const { return cells_; }
     /// When the last record was written; milliseconds since 1970 by its writer's clock, UTC.
     std::optional<std::int64_t> last_record_ms() const { return last_record_ms_; }
 
@@ -216,22 +237,28 @@ class Journal {
   private:
     Journal() = default;
     void append(const boost::json::object& record);
-    void apply(const boost::json::object& record);
+    void apply(const boost::json::object& record, const RecordPlace& place);
+    /// What `read` makes of a record in the file.
+    template <class Read>
+    auto from_record(const RecordPlace& place, Read&& read) const;
+    CellHistory& cell_of(const boost::json::object& record);
+    /// The journal's copy of a text of which there are many.
+    std::string_view kept(std::string_view text);
 
     std::filesystem::path file_;
     FileDescriptor fd_;
-    KeptCells kept_ = KeptCells::lacking_memory;
-    std::uint64_t size_ = 0;   ///< of the file, a torn last line left out
+    std::uint64_t size_ = 0;   ///< of the lines read and written so far
     std::uint64_t inode_ = 0;  ///< of the file that is watched
-    std::size_t lines_ = 0;    ///< read so far
+    std::size_t lines_ = 0;
     std::optional<std::int64_t> last_record_ms_;
     std::string unsaved_ends_;
     std::vector<Setting> settings_;  ///< the one it was begun with, then others
     std::vector<std::string> fallback_rules_;
-    std::unordered_map<std::string, CellHistory> cells_;
+    std::unordered_set<std::string, TextHash, std::equal_to<>> texts_;
+    Cells cells_;
     std::vector<AttemptSpan> spans_;
-    std::unordered_map<std::string, WorkerRecord> workers_;
-    std::unordered_map<std::int64_t, std::string> tokens_;        ///< of workers, by process id
+    std::unordered_map<std::string_view, WorkerRecord> workers_;
+    std::unordered_map<std::int64_t, std::string_view> tokens_;   ///< of workers, by process id
     std::map<std::pair<std::string, Precision>, double> tflops_;  ///< by GPU and precision
     std::map<std::string, CanaryLog> canaries_;                   ///< by slot
     boost::json::object canary_cell_;

@@ -47,12 +47,14 @@ bool is_leftover(pid_t pid, const fs::path& process, const Journal& journal) {
 
 void end_leftover_groups(const Journal& journal, const std::optional<MemoryLimit>& limit) {
     for (const auto& [token, worker] : journal.workers())
-        if (!worker.group.empty()) end_leftover_group(worker.group, token);
+        if (!worker.group.empty()) end_leftover_group(worker.group, std::string(token));
     if (!limit) return;
     // A start is written before its group is made, the worker's record after.
     for (const auto& [key, history] : journal.cells())
-        if (history.open)
-            end_leftover_group(group_folder(limit->home, history.token), history.token);
+        if (history.open) {
+            const std::string token(history.token);
+            end_leftover_group(group_folder(limit->home, token), token);
+        }
 }
 
 }  // namespace

@@ -26,13 +26,18 @@ namespace {
 /// What tells an attempt from all others: worker, number, begin.
 using AttemptId = std::tuple<std::string, std::int64_t, std::int64_t>;
 
-AttemptId id_of(const Attempt& attempt) {
-    return {attempt.token, attempt.number, attempt.start_ms};
+AttemptId id_of(const EndedAttempt& attempt) {
+    return {std::string(attempt.token), attempt.number, attempt.start_ms};
 }
 
 std::string text_member(const json::object& record, std::string_view name) {
     const json::value* const value = record.if_contains(name);
     return value && value->is_string() ? std::string(value->get_string()) : std::string();
+}
+
+AttemptId id_of_end(const json::object& record) {
+    return {text_member(record, "token"), record.at("attempt").as_int64(),
+            record.at("start_ms").as_int64()};
 }
 
 /// A line with what its place says.
@@ -100,10 +105,7 @@ Source read_source(const MergeSource& given) {
                 source.settings.push_back(source.settings.back());
             source.settings.back().hello = line.record;
         }
-        if (line.kind == "end")
-            source.ends[line.key].insert({text_member(line.record, "token"),
-                                          line.record.at("attempt").as_int64(),
-                                          line.record.at("start_ms").as_int64()});
+        if (line.kind == "end") source.ends[line.key].insert(id_of_end(line.record));
         if (line.kind == "start") source.cells[line.key] = read_cell(line, given.file);
         source.lines.push_back(std::move(line));
     }
@@ -111,23 +113,26 @@ Source read_source(const MergeSource& given) {
 }
 
 /// "ok 8.170 ms (results/a/journal.jsonl)".
-std::string outcome_text(const Attempt& attempt, const fs::path& file) {
-    const Outcome& outcome = attempt.outcome;
+std::string recorded_text(const Source& source, const std::string& key) {
+    const AttemptId recorded = id_of(*source.journal.history(key).recorded);
+    Outcome outcome;
+    for (const Line& line : source.lines)
+        if (line.kind == "end" && line.key == key && id_of_end(line.record) == recorded)
+            outcome = outcome_from_json(line.record.at("outcome").as_object());
     std::string text(to_name(outcome.status));
     if (const auto statistics = summarize(outcome.measurement, "samples_ms"))
         text += " " + format_fixed(statistics->mean, 3) + " ms";
-    return text + " (" + file.string() + ")";
+    return text + " (" + source.file.string() + ")";
 }
 
 /// Whose records of a cell are taken.
 enum class Choice { one, other, undecided };
 
-Choice prefer_one(const Attempt& one, const Attempt& other, Prefer prefer) {
+Choice prefer_one(const EndedAttempt& one, const EndedAttempt& other, Prefer prefer) {
     switch (prefer) {
         case Prefer::ok:
-            return one.outcome.status != Status::ok && other.outcome.status == Status::ok
-                       ? Choice::other
-                       : Choice::one;
+            return one.status != Status::ok && other.status == Status::ok ? Choice::other
+                                                                          : Choice::one;
         case Prefer::first:
             return Choice::one;
         case Prefer::last:
@@ -249,10 +254,7 @@ void write_source(Writer& writer, const Source& source, const Owners& owners, st
         } else if (line.kind == "fallback") {
             if (rules.insert(text_member(line.record, "rule")).second) writer.add(line.text);
         } else if (line.kind == "end") {
-            const AttemptId id = {text_member(line.record, "token"),
-                                  line.record.at("attempt").as_int64(),
-                                  line.record.at("start_ms").as_int64()};
-            if (!written[line.key].insert(id).second) continue;
+            if (!written[line.key].insert(id_of_end(line.record)).second) continue;
             writer.bring_into_force(source.journal.settings().at(line.setting),
                                     source.settings.at(line.setting));
             writer.add(line.text);
@@ -353,8 +355,7 @@ MergedJournal merge_journals(const std::vector<MergeSource>& given, std::optiona
             const auto cell = rival.cells.find(line.key);
             merged.conflicts.push_back(
                 {line.key, cell == rival.cells.end() ? "" : describe(cell->second),
-                 outcome_text(*rival.journal.history(line.key).recorded, rival.file),
-                 outcome_text(*source.journal.history(line.key).recorded, source.file)});
+                 recorded_text(rival, line.key), recorded_text(source, line.key)});
         }
     }
     merged.shared = shared.size();

@@ -420,7 +420,8 @@ std::vector<WarmupCurve> warmup_curves(const Table& cells, const Journal& journa
     for (const std::size_t row : all_rows_of(cells)) {
         const CellHistory& history = journal.history(text_at(cells, row, "key"));
         if (!history.recorded) continue;
-        const boost::json::object& measurement = history.recorded->outcome.measurement;
+        const boost::json::object measurement =
+            journal.attempt(*history.recorded).outcome.measurement;
         const std::vector<double> samples = numbers_in(measurement, "samples_ms");
         const auto statistics = summarize(samples);
         if (!statistics || statistics->median <= 0) continue;
@@ -685,7 +686,8 @@ struct Timeline {
 Timeline make_timeline(const std::set<std::string>& keys, const Journal& journal) {
     std::vector<const AttemptSpan*> spans;
     for (const AttemptSpan& span : journal.spans())
-        if (keys.contains(span.key) && span.status != Status::skipped) spans.push_back(&span);
+        if (keys.contains(std::string(span.key)) && span.status != Status::skipped)
+            spans.push_back(&span);
     std::stable_sort(spans.begin(), spans.end(), [](const AttemptSpan* a, const AttemptSpan* b) {
         return a->start_ms < b->start_ms;
     });
@@ -704,7 +706,7 @@ Timeline make_timeline(const std::set<std::string>& keys, const Journal& journal
             origin += start - now;
         }
         const auto [lane, is_new] = lanes.emplace(span->key, lanes.size());
-        if (is_new) timeline.keys.push_back(span->key);
+        if (is_new) timeline.keys.emplace_back(span->key);
         const double end = start + static_cast<double>(span->elapsed_ms);
         timeline.bars.push_back({lane->second, start - origin, end - origin, span->status,
                                  span->decision == Decision::record});

@@ -102,14 +102,14 @@ double Predictor::model_step_ms(const Cell& cell) const {
 
 void Predictor::learn_from(const Journal& journal) {
     for (const auto& [key, history] : journal.cells()) {
-        if (!history.recorded || history.recorded->outcome.status != Status::ok ||
-            history.cell.empty())
-            continue;
+        if (!history.recorded || history.recorded->status != Status::ok) continue;
         const Setting& setting = journal.setting_of(*history.recorded);
         if (setting.gpu != gpu_) continue;
+        const boost::json::object asked = journal.asked_cell(history);
+        if (asked.empty()) continue;
         try {
             const auto elapsed_ms = static_cast<double>(history.recorded->elapsed_ms);
-            learn(cell_from_json(history.cell), history.recorded->outcome.measurement,
+            learn(cell_from_json(asked), journal.attempt(*history.recorded).outcome.measurement,
                   setting.isolation == isolation_ ? std::optional(elapsed_ms) : std::nullopt);
         } catch (const BadValue&) {  // NOLINT(bugprone-empty-catch)
             // A cell that a later version wrote teaches us nothing.

@@ -53,9 +53,8 @@ class Predictor {
     /// standby saves of a worker's start is taken off what the model gives that start.
     Predictor(std::string gpu, std::string isolation, StandbyMode standby = StandbyMode::off);
 
-    /// Learns from the cells of a journal that are ok and were measured on this predictor's GPU;
-    /// read it with `KeptCells::all`. Cells measured in another isolation tell of their steps
-    /// alone.
+    /// Learns from the cells of a journal that are ok and were measured on this predictor's GPU.
+    /// Cells measured in another isolation tell of their steps alone.
     void learn_from(const Journal& journal);
 
     Prediction predict(const Cell& cell) const;

@@ -52,12 +52,12 @@ void Witnesses::add(Witness witness) {
 
 void Witnesses::add_from(const Journal& journal, const std::string& origin) {
     for (const auto& [key, history] : journal.cells()) {
-        if (!history.recorded || history.recorded->outcome.status != Status::oom_gpu ||
-            history.cell.empty() ||
+        if (!history.recorded || history.recorded->status != Status::oom_gpu ||
             journal.setting_of(*history.recorded).gpu != journal.setting()->gpu)
             continue;
         try {
-            add({key, cell_from_json(history.cell), origin});
+            if (const auto asked = journal.asked_cell(history); !asked.empty())
+                add({key, cell_from_json(asked), origin});
         } catch (const BadValue&) {  // NOLINT(bugprone-empty-catch)
             // A cell that a later version wrote is no witness to us.
         }
@@ -77,7 +77,7 @@ Journal read_earlier_journal(const fs::path& path) {
         throw UsageError("learn-from = '" + path.string() +
                          "': expected the journal of an earlier run, as in "
                          "results/full/journal.jsonl");
-    return Journal::read(file, KeptCells::all);
+    return Journal::read(file);
 }
 
 Journal read_witness_journal(const fs::path& path, const std::string& gpu) {

@@ -82,10 +82,11 @@ std::vector<PlannedCell> cells_of(const Table& table, const std::string& name) {
 }
 
 std::vector<double> samples_ms(const Journal& journal, const std::string& key) {
-    const std::optional<Attempt>& attempt = journal.history(key).recorded;
-    if (!attempt || attempt->outcome.status != Status::ok) return {};
+    const std::optional<EndedAttempt>& recorded = journal.history(key).recorded;
+    if (!recorded || recorded->status != Status::ok) return {};
+    const json::object measurement = journal.attempt(*recorded).outcome.measurement;
     std::vector<double> samples;
-    if (const json::value* const values = attempt->outcome.measurement.if_contains("samples_ms"))
+    if (const json::value* const values = measurement.if_contains("samples_ms"))
         for (const json::value& value : values->as_array())
             samples.push_back(value.to_number<double>());
     return samples;

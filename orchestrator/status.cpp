@@ -113,7 +113,7 @@ SweepStatus make_status(const std::vector<PlannedCell>& rows, const Journal& jou
             ++status.outcomes[shown_status(history)];
         if (history.is_done()) {
             ++status.done;
-            if (is_failed(history.recorded->outcome.status)) ++status.failed;
+            if (is_failed(history.recorded->status)) ++status.failed;
             eta.add_finished(row.cell, static_cast<double>(history.recorded->elapsed_ms));
         } else if (!is_running && shown_status(history) == Status::skipped) {
             ++status.skipped;

@@ -230,7 +230,7 @@ void Sweep::keep_to_what_fits(const std::optional<Journal>& earlier) {
             "fitting = on skips nothing: the memory of the GPU is not known here; give it with "
             "gpu-memory");
     Predictor predictor(journal_->setting()->gpu, journal_->setting()->isolation);
-    predictor.learn_from(Journal::read(journal_->file(), KeptCells::all));
+    predictor.learn_from(*journal_);
     if (earlier) predictor.learn_from(*earlier);
     settings_.fitting.emplace(std::move(predictor), bytes);
 }
@@ -305,9 +305,9 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
     // A run that was killed may have recorded an outcome and not come to this.
     for (const PlannedCell& row : rows())
         if (const auto& recorded = journal_->history(row.key).recorded;
-            recorded && recorded->outcome.status != Status::ok &&
+            recorded && recorded->status != Status::ok &&
             !fs::exists(settings_.cells_folder / row.key / "repro.sh"))
-            keep_repro(row, *recorded);
+            keep_repro(row, recorded->status, recorded->token);
     become_subreaper();
     const std::unique_ptr<StatusDisplay> display = make_status_display();
     log::set_terminal([&](const std::string& line) { display->print(line); });
@@ -315,13 +315,14 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
         ~Restore() { log::set_terminal({}); }
     } restore;
     display->begin(rows().size(), cells);
-    Scheduler scheduler(
-        settings_, *journal_, *display,
-        {.on_recorded = [this](const PlannedCell& planned,
-                               const Attempt& attempt) { keep_repro(planned, attempt); },
-         .on_progress = [this] { write_csv(); },
-         .further_cells = owed,
-         .drifted_cells = drifted});
+    Scheduler scheduler(settings_, *journal_, *display,
+                        {.on_recorded =
+                             [this](const PlannedCell& planned, const Attempt& attempt) {
+                                 keep_repro(planned, attempt.outcome.status, attempt.token);
+                             },
+                         .on_progress = [this] { write_csv(); },
+                         .further_cells = owed,
+                         .drifted_cells = drifted});
     SweepEnd end;
     try {
         end = scheduler.run(in_running_order(cells));
@@ -337,9 +338,9 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
     return end;
 }
 
-void Sweep::keep_repro(const PlannedCell& planned, const Attempt& attempt) const {
-    const WorkerRecord* const worker = journal_->worker(attempt.token);
-    update_repro(settings_, planned, attempt.outcome.status, worker ? worker->gpu_uuid : "");
+void Sweep::keep_repro(const PlannedCell& planned, Status status, std::string_view token) const {
+    const WorkerRecord* const worker = journal_->worker(token);
+    update_repro(settings_, planned, status, std::string(worker ? worker->gpu_uuid : ""));
 }
 
 void Sweep::save_what_can_be() const {

@@ -44,7 +44,7 @@ class Sweep {
     /// From here on cells that are foreseen not to fit are skipped. `earlier` is learned from, too.
     void keep_to_what_fits(const std::optional<Journal>& earlier);
     std::vector<PlannedCell> in_running_order(const std::vector<PlannedCell>& cells) const;
-    void keep_repro(const PlannedCell& planned, const Attempt& attempt) const;
+    void keep_repro(const PlannedCell& planned, Status status, std::string_view token) const;
     /// The last resort where the disk fails: tells on stderr what may not be on it.
     void save_what_can_be() const;
     void write_csv() const;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <isosweep/text.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -45,17 +47,10 @@ class Table {
     Table with_first(const std::vector<std::string>& first) const;
 
   private:
-    /// Finds a text without making a string of it.
-    struct Hash {
-        using is_transparent = void;
-        std::size_t operator()(std::string_view text) const {
-            return std::hash<std::string_view>()(text);
-        }
-    };
     std::size_t make_column(std::string_view column);
 
     std::vector<std::string> columns_;
-    std::unordered_map<std::string, std::size_t, Hash, std::equal_to<>> index_;
+    std::unordered_map<std::string, std::size_t, TextHash, std::equal_to<>> index_;
     std::vector<std::vector<Value>> rows_;  ///< a row may be shorter than `columns_`
 };
 

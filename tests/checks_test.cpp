@@ -7,7 +7,6 @@
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
 #include <cmath>
-#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -33,16 +32,16 @@ class Rows {
                                  {"drain_ms", json::array(10, ms / 2)}};
         json::object& of_phases = measurement["phases_ms"].emplace_object();
         for (const auto& [name, time] : phases) of_phases[name] = json::array(10, time);
-        measurements_.push_back(std::move(measurement));
-        rows_.push_back(CheckedRow{std::move(cell), &measurements_.back(), {}});
+        rows_.push_back(CheckedRow{std::move(cell), std::move(measurement), {}});
         return *this;
     }
-    json::object& last() { return measurements_.back(); }
+    json::object& last() { return rows_.back()->measurement; }
     std::vector<std::optional<CheckedRow>>& rows() { return rows_; }
-    std::vector<RowChecks> check() const { return check_rows(rows_); }
+    std::vector<RowChecks> check() const {
+        return check_rows(rows_.size(), [this](std::size_t row) { return rows_[row]; });
+    }
 
   private:
-    std::deque<json::object> measurements_;  // rows point at them
     std::vector<std::optional<CheckedRow>> rows_;
 };
 
@@ -163,7 +162,7 @@ TEST_CASE("rows that the host bounds, and steps that are not waited for, raise n
         Rows rows;
         add_broken(rows);
         for (auto& row : rows.rows()) {
-            auto& measurement = const_cast<json::object&>(*row->measurement);
+            auto& measurement = row->measurement;
             if (how == "host_bound") measurement["drain_ms"] = json::array(10, 0.01);
             if (how == "not known") measurement.erase("drain_ms");
             row->cell.sync = how != "not waited for";
@@ -217,8 +216,7 @@ TEST_CASE("a fit finds what layers and arithmetic cost") {
 
 TEST_CASE("no fitted rate is above the datasheet") {
     Rows rows = obedient_rows();
-    for (const auto& row : rows.rows())
-        const_cast<json::object&>(*row->measurement)["device_name"] = "NVIDIA H200";
+    for (auto& row : rows.rows()) row->measurement["device_name"] = "NVIDIA H200";
     // Its fp32 has 67 TFLOP/s, and these rows would have 400.
     const PhysicsFit fit = *rows.check()[0].fit;
     CHECK_FALSE(fit.linear_tflops);
@@ -229,8 +227,7 @@ TEST_CASE("a planted row off the physics is the one that is flagged") {
     for (const double factor : {0.5, 0.85, 1.15, 2.0}) {
         CAPTURE(factor);
         Rows rows = obedient_rows();
-        for (json::value& sample :
-             const_cast<json::object&>(*rows.rows()[7]->measurement)["samples_ms"].as_array())
+        for (json::value& sample : rows.rows()[7]->measurement["samples_ms"].as_array())
             sample = factor * sample.to_number<double>();
         const auto checks = rows.check();
         CHECK(*checks[7].fit_residual_percent == doctest::Approx(100 * (factor - 1)).epsilon(0.02));
@@ -251,7 +248,7 @@ TEST_CASE("there is no fit of few rows, of repetitions, and of another model tha
     }
     CHECK_FALSE(repeated.check()[0].fit);
     Rows others = obedient_rows();
-    for (auto& row : others.rows()) const_cast<json::object&>(*row->measurement)["num_params"] = 42;
+    for (auto& row : others.rows()) row->measurement["num_params"] = 42;
     CHECK_FALSE(others.check()[0].fit);
 }
 

@@ -27,6 +27,26 @@ TEST_CASE("a file is replaced whole, and a place that cannot be written is named
     CHECK_THROWS_AS(make_folder(folder / "file" / "below"), ResultsError);
 }
 
+TEST_CASE("a file is read line by line, however long the file and its lines are") {
+    const TempFolder folder;
+    std::string text = "short\n" + std::string(3'000'000, 'x') + "\n\n";
+    for (int i = 0; i < 300'000; ++i) text += std::to_string(i) + "\n";
+    tests::write_file(folder / "file", text + "not whole");
+    const FileDescriptor fd = open_for_reading(folder / "file");
+    std::string lines;
+    read_lines(fd, 0, folder / "file", [&](std::string_view part) {
+        CHECK((part.empty() || part.back() == '\n'));
+        lines += part;
+    });
+    CHECK(lines == text);
+    lines.clear();
+    read_lines(fd, 6, folder / "file", [&](std::string_view part) { lines += part; });
+    CHECK(lines == text.substr(6));
+    CHECK(read_part(fd, 0, 5, folder / "file") == "short");
+    CHECK_THROWS_AS(read_part(fd, text.size(), 10, folder / "file"), ResultsError);
+    CHECK_FALSE(open_for_reading(folder / "none"));
+}
+
 TEST_CASE("a lock keeps others out, names its holder, and goes with its process") {
     const TempFolder folder;
     CHECK_FALSE(OutputLock::look(folder / "lock").is_held);

@@ -66,7 +66,7 @@ TEST_CASE("a journal tells a later run what happened") {
     CHECK(journal.workers().size() == 2);
     const CellHistory& first = journal.history("k1");
     CHECK(first.is_done());
-    CHECK(first.recorded->outcome.status == Status::ok);
+    CHECK(first.recorded->status == Status::ok);
     CHECK(first.attempts == 2);
     CHECK(first.failures == 1);
     CHECK_FALSE(journal.history("k2").is_done());
@@ -84,8 +84,48 @@ TEST_CASE("numbers are the same before and after reading back") {
         one.outcome.measurement["x" + std::to_string(i)] = 1000.0 / 7 * i + 0.1 / i;
     journal.write_start("k", 1, "n", "t", {});
     journal.write_end("k", one);
-    CHECK(journal.history("k").recorded->outcome.measurement ==
-          Journal::read(folder / "j").history("k").recorded->outcome.measurement);
+    const Journal again = Journal::read(folder / "j");
+    const Attempt written = journal.attempt(*journal.history("k").recorded);
+    CHECK(written.outcome.measurement ==
+          again.attempt(*again.history("k").recorded).outcome.measurement);
+    CHECK(written.outcome.measurement.size() == one.outcome.measurement.size());
+}
+
+TEST_CASE("what was asked for and what became of it are read again from their records") {
+    const TempFolder folder;
+    {
+        Journal journal = Journal::open(folder / "j");
+        journal.write_header(setting());
+        Attempt one = attempt(1, Status::crash, Decision::retry);
+        one.outcome.message = "first";
+        journal.write_start("k", 1, "n", "t", {{"context_length", 64}});
+        journal.write_end("k", one);
+        one = attempt(2, Status::ok);
+        one.outcome.flags = {"outliers"};
+        one.times.answer = 2.5;
+        journal.write_start("k", 2, "n", "u", {{"context_length", 64}});
+        journal.write_end("k", one);
+        journal.write_start("k", 3, "n", "v", {{"context_length", 64}});
+        one = attempt(3, Status::interrupted, Decision::again);
+        one.outcome.message = "third";
+        journal.write_end("k", one);
+        CHECK(journal.attempt(*journal.history("k").last).outcome.message == "third");
+    }
+    const Journal journal = Journal::read(folder / "j");
+    const CellHistory& history = journal.history("k");
+    const Attempt recorded = journal.attempt(*history.recorded);
+    CHECK(recorded.number == 2);
+    CHECK(recorded.outcome.flags == std::vector<std::string>{"outliers"});
+    CHECK(recorded.times.answer == 2.5);
+    CHECK(journal.attempt(*history.last).outcome.message == "third");
+    CHECK(journal.asked_cell(history) == boost::json::object{{"context_length", 64}});
+    CHECK(journal.asked_cell(journal.history("unknown")).empty());
+
+    // Somebody writes into the file meanwhile.
+    std::string text = file_contents(folder / "j");
+    text.replace(text.find(R"("flags":)"), 8, R"("flags";)");
+    write_file(folder / "j", text);
+    CHECK_THROWS_AS(journal.attempt(*history.recorded), ResultsError);
 }
 
 TEST_CASE("a journal cut at any byte opens, keeps every whole record, and goes on") {
@@ -138,11 +178,11 @@ TEST_CASE("an attempt that was asked for and broken off takes nothing away") {
     journal.write_end("k", attempt(1, Status::oom_gpu));
     journal.write_start("k", 2, "n", "t", {});
     journal.write_end("k", attempt(2, Status::interrupted, Decision::again));
-    CHECK(journal.history("k").recorded->outcome.status == Status::oom_gpu);
+    CHECK(journal.history("k").recorded->status == Status::oom_gpu);
     CHECK(journal.history("k").attempts == 1);
     journal.write_start("k", 3, "n", "t", {});
     journal.write_end("k", attempt(3, Status::ok));
-    CHECK(journal.history("k").recorded->outcome.status == Status::ok);
+    CHECK(journal.history("k").recorded->status == Status::ok);
     CHECK(journal.history("k").failures == 1);
 }
 

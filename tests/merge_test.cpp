@@ -89,7 +89,7 @@ std::size_t count(const std::string& text, const std::string& part) {
 }
 
 std::string token_of(const Journal& journal, std::int64_t context) {
-    return journal.history(key_of(cell_of(context))).recorded->token;
+    return std::string(journal.history(key_of(cell_of(context))).recorded->token);
 }
 
 }  // namespace
@@ -117,7 +117,7 @@ TEST_CASE("shards of one sweep become one journal in the order of the shards") {
 
     const Journal journal = read_back(merged);
     CHECK(journal.settings().size() == 1);
-    CHECK(journal.history(key_of(cell_of(256))).recorded->outcome.status == Status::oom_gpu);
+    CHECK(journal.history(key_of(cell_of(256))).recorded->status == Status::oom_gpu);
     CHECK(journal.fallback_rules() == std::vector<std::string>{"batch-size/2", "precision:bf16"});
     CHECK(journal.attainable_tflops("GPU-a1", Precision::bf16) == 700);
     // A worker is known to its rows and to nobody who looks for leftovers.

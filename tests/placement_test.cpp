@@ -215,7 +215,7 @@ TEST_CASE("the workers of two GPUs, those that stand by included, keep apart") {
     const Journal journal = Journal::read(sandbox->path("results/x/journal.jsonl"));
     std::map<std::string, std::set<std::string>> affinities;
     for (const auto& entry : journal.workers())
-        affinities[entry.second.gpu_uuid].insert(to_text(entry.second.cpus));
+        affinities[std::string(entry.second.gpu_uuid)].insert(to_text(entry.second.cpus));
     const std::vector<Slot> slots = place_slots({{"GPU-fake-0"}, {"GPU-fake-1"}}, {}, {});
     for (const Slot& slot : slots) {
         CAPTURE(slot.gpu_uuid);

@@ -48,7 +48,7 @@ class Measured {
         journal_.write_end(key_of(cell), attempt);
     }
 
-    Journal read() const { return Journal::read(journal_.file(), KeptCells::all); }
+    Journal read() const { return Journal::read(journal_.file()); }
 
   private:
     TempFolder folder_;
@@ -191,8 +191,7 @@ TEST_CASE("of a CPU nothing is known until something was measured on it") {
 
 TEST_CASE("what was learned of one sweep on an H200 predicts another one") {
     Predictor predictor(h200, "process");
-    predictor.learn_from(
-        Journal::read(reference + "reference_kernels/journal.jsonl", KeptCells::all));
+    predictor.learn_from(Journal::read(reference + "reference_kernels/journal.jsonl"));
     CHECK(predictor.learned_cells() == 36);
     double predicted = 0;
     double took = 0;

@@ -595,7 +595,7 @@ TEST_CASE("a worker that goes over memory-limit is out of memory, the others are
         const Journal journal = Journal::read(sandbox.path("results/x/journal.jsonl"));
         CHECK(journal.workers().size() == (isolation == std::string("process") ? 4 : 2));
         for (const auto& [token, worker] : journal.workers()) {
-            CHECK(contains(worker.group, "/isosweep-" + token));
+            CHECK(contains(std::string(worker.group), "/isosweep-" + std::string(token)));
             CHECK_FALSE(std::filesystem::exists(worker.group));
         }
         // The limit is not the cell's.

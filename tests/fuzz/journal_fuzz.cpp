@@ -61,7 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         }
         expect(read == reopened, "reading and opening tell the same");
         const Journal again = Journal::read(file);
-        expect(again.history("a").recorded->outcome.status == Status::timeout,
+        expect(again.history("a").recorded->status == Status::timeout,
                "what is appended is read back");
     } catch (const Failure& refused) {
         expect(std::string_view(refused.what()).find('\n') == std::string_view::npos,

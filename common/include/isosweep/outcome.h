@@ -71,5 +71,7 @@ struct Outcome {
 /// is not one
 boost::json::object to_json(const Outcome& outcome);
 Outcome outcome_from_json(const boost::json::object& object);
+/// Its status alone.
+Status status_from_json(const boost::json::object& object);
 
 }  // namespace isosweep

@@ -14,6 +14,14 @@
 /// Text in and out: what both programs need to read a value that a person typed and to print one.
 namespace isosweep {
 
+/// Of a container by texts, finds one without making a string of it.
+struct TextHash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const {
+        return std::hash<std::string_view>()(text);
+    }
+};
+
 /// A value that a person typed and that cannot be taken. `what()` is "expected ..." with near
 /// misses; whoever knows the key, the file and the line puts them in front.
 class BadValue : public std::invalid_argument {
