@@ -1,7 +1,6 @@
 #include "orchestrator/canary.h"
 
 #include <isosweep/flops.h>
-#include <isosweep/statistics.h>
 
 #include <algorithm>
 #include <cmath>
@@ -47,11 +46,11 @@ bool is_canary_due(const CanaryTurn& turn, bool has_cells) {
 std::optional<double> canary_ratio(const Journal& journal, const EndedAttempt& attempt) {
     const WorkerRecord* const worker = journal.worker(attempt.token);
     if (!worker) return std::nullopt;
-    const std::vector<double>& all = journal.canaries(place_of(*worker)).medians_ms;
+    const CanaryLog& log = journal.canaries(place_of(*worker));
+    const std::vector<double>& all = log.medians_ms;
     if (attempt.canaries_before == 0 || attempt.canaries_before >= all.size()) return std::nullopt;
-    const double median = summarize(all)->median;
-    const double before = all[attempt.canaries_before - 1] / median;
-    const double after = all[attempt.canaries_before] / median;
+    const double before = all[attempt.canaries_before - 1] / log.median_ms;
+    const double after = all[attempt.canaries_before] / log.median_ms;
     return std::abs(before - 1) > std::abs(after - 1) ? before : after;
 }
 

@@ -234,6 +234,7 @@ void Journal::apply(const json::object& record, const RecordPlace& place) {
         if (const WorkerRecord* const by = worker(text_member(record, "token"))) {
             CanaryLog& log = canaries_[place_of(*by)];
             log.medians_ms.push_back(times->median);
+            log.median_ms = summarize(log.medians_ms)->median;
             log.cells_since = 0;
         }
     } else if (kind == "drift") {

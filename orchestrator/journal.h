@@ -125,6 +125,7 @@ std::string place_of(const WorkerRecord& worker);
 /// The canaries of a slot (orchestrator/canary).
 struct CanaryLog {
     std::vector<double> medians_ms;  ///< in their order
+    double median_ms = 0;            ///< of these
     int cells_since = 0;             ///< cells that ended ok there since the last one
 };
 
