@@ -16,6 +16,7 @@
 #include "orchestrator/files.h"
 #include "orchestrator/forecast.h"
 #include "orchestrator/journal.h"
+#include "orchestrator/log.h"
 #include "orchestrator/merge.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/recorded_sweep.h"
@@ -53,24 +54,10 @@ std::map<Status, std::vector<const PlannedCell*>> by_status(const std::vector<Pl
     return groups;
 }
 
-/// Cells that are ok and yet carry flags, of their own or by the checks of the sweep, with these.
-std::vector<std::pair<const PlannedCell*, std::string>> flagged_cells(
-    const std::vector<PlannedCell>& plan, const Table& cells) {
-    std::vector<std::pair<const PlannedCell*, std::string>> flagged;
-    for (std::size_t row = 0; row < plan.size(); ++row) {
-        std::string flags = std::get<std::string>(cells.at(row, "flags"));
-        if (const Value& more = cells.at(row, "check_flags"); !is_empty(more))
-            flags += (flags.empty() ? "" : " ") + std::get<std::string>(more);
-        if (!flags.empty() && std::get<std::string>(cells.at(row, "status")) == "ok")
-            flagged.emplace_back(&plan[row], std::move(flags));
-    }
-    return flagged;
-}
-
 /// Every flag with the number of its cells: "outliers (2), throttled (1)".
-std::string count_flags(const std::vector<std::pair<const PlannedCell*, std::string>>& flagged) {
+std::string count_flags(const std::vector<FlaggedRow>& flagged) {
     std::map<std::string, int> counts;
-    for (const auto& [cell, flags] : flagged) {
+    for (const auto& [row, flags] : flagged) {
         std::istringstream words(flags);
         for (std::string flag; words >> flag;) ++counts[flag];
     }
@@ -88,14 +75,14 @@ std::string what_fits(const PlannedCell& cell, const std::vector<PlannedCell>& r
 }
 
 /// Tells a person on stderr how the sweep ended, grouped by outcome, and how to go on.
-void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
+void print_summary(const Sweep& sweep, const SweepEnd& end,
                    const std::vector<std::string>& arguments) {
     constexpr std::size_t shown_per_group = 10;
     std::string counts;
     std::string details;
     std::vector<std::string> to_retry;
     bool to_resume = false;
-    const std::vector<PlannedCell> rows = sweep.rows();
+    const std::vector<PlannedCell>& rows = sweep.rows();
     for (const auto& [status, members] : by_status(rows, sweep.journal())) {
         const std::string name(to_name(status));
         counts += (counts.empty() ? "" : ", ") + std::to_string(members.size()) + " " + name;
@@ -112,11 +99,11 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
             details += "  " + name + "  and " + std::to_string(members.size() - shown_per_group) +
                        " more\n";
     }
-    const auto flagged = flagged_cells(rows, cells);
+    const std::vector<FlaggedRow>& flagged = sweep.flagged();
     if (sweep.options().strict) {
         for (std::size_t i = 0; i < flagged.size() && i < shown_per_group; ++i)
-            details += "  flagged  " + flagged[i].first->key + "  " +
-                       describe(flagged[i].first->cell) + ": " + flagged[i].second + "\n";
+            details += "  flagged  " + rows[flagged[i].row].key + "  " +
+                       describe(rows[flagged[i].row].cell) + ": " + flagged[i].flags + "\n";
         if (flagged.size() > shown_per_group)
             details +=
                 "  flagged  and " + std::to_string(flagged.size() - shown_per_group) + " more\n";
@@ -141,9 +128,25 @@ void print_summary(const Sweep& sweep, const Table& cells, const SweepEnd& end,
     std::fputs(text.c_str(), stderr);
 }
 
-int exit_code_of(const Sweep& sweep, const Table& cells) {
-    const std::vector<PlannedCell> rows = sweep.rows();
-    if (sweep.options().strict && !flagged_cells(rows, cells).empty()) return 1;
+/// Prints the sweep's table, but where nobody would read it.
+void print_table(const Sweep& sweep) {
+    constexpr std::size_t most_rows = 2'000;
+    const Options& options = sweep.options();
+    if (sweep.rows().size() > most_rows && !options.markdown) {
+        log::notice("the table has " + std::to_string(sweep.rows().size()) +
+                    " rows and is not printed: `isosweep report " + options.config.string() +
+                    "` does");
+        return;
+    }
+    const Table table = apply_view(make_cells_table(sweep.rows(), sweep.journal()), options.view);
+    const std::vector<ShownColumn> shown = shown_columns(options.view, table);
+    print(to_text(table, shown));
+    if (options.markdown) print("\n" + to_markdown(table, shown));
+}
+
+int exit_code_of(const Sweep& sweep) {
+    const std::vector<PlannedCell>& rows = sweep.rows();
+    if (sweep.options().strict && !sweep.flagged().empty()) return 1;
     for (const auto& [status, members] : by_status(rows, sweep.journal())) {
         const bool is_oom = status == Status::oom_gpu || status == Status::oom_host;
         if (is_failed(status) || (sweep.options().fail_on_oom && is_oom)) return 1;
@@ -161,12 +164,8 @@ int run_sweep(const Command& command, const std::vector<std::string>& arguments)
     if (command.plans_fallbacks) std::erase(statuses, Status::oom_gpu);
     const SweepEnd end =
         sweep.run(command.verb == Verb::retry ? sweep.cells_with(statuses) : sweep.cells_missing());
-    const Table cells = make_cells_table(sweep.rows(), sweep.journal());
-    const Table table = apply_view(cells, command.options.view);
-    const std::vector<ShownColumn> shown = shown_columns(command.options.view, table);
-    print(to_text(table, shown));
-    if (command.options.markdown) print("\n" + to_markdown(table, shown));
-    print_summary(sweep, cells, end, arguments);
+    print_table(sweep);
+    print_summary(sweep, end, arguments);
     if (!end.broken.empty()) throw EnvironmentError(end.broken);
     if (end.signal != 0) {
         sweep.let_go();
@@ -174,7 +173,7 @@ int run_sweep(const Command& command, const std::vector<std::string>& arguments)
         ::signal(end.signal, SIG_DFL);
         ::raise(end.signal);
     }
-    return exit_code_of(sweep, cells);
+    return exit_code_of(sweep);
 }
 
 int print_plan(const Command& command) {

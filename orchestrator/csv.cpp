@@ -13,9 +13,14 @@ namespace isosweep {
 
 std::string to_csv(const Table& table) {
     std::ostringstream stream;
+    csv::make_csv_writer(stream) << table.columns();
+    return stream.str() + rows_to_csv(table);
+}
+
+std::string rows_to_csv(const Table& table) {
+    std::ostringstream stream;
     // The library's writer cuts doubles to five decimals: it gets texts only.
     auto writer = csv::make_csv_writer(stream);
-    writer << table.columns();
     std::vector<std::string> fields(table.columns().size());
     for (std::size_t row = 0; row < table.row_count(); ++row) {
         for (std::size_t i = 0; i < fields.size(); ++i) fields[i] = exact_text(table.at(row, i));

@@ -167,20 +167,37 @@ void check_still_there(const FileDescriptor& fd, const fs::path& file) {
         throw ResultsError(file.string() + " was removed or moved away while it was written to");
 }
 
-void write_atomically(const fs::path& target, std::string_view content) {
+Replacement::Replacement(const fs::path& target)
     // A link is kept; what it points to is replaced.
-    const fs::path file = fs::is_symlink(target) ? fs::weakly_canonical(target) : target;
-    // A fixed name, safe under the output's lock: names with a pid would pile up after crashes.
-    const fs::path temporary = folder_of(file) / ("." + file.filename().string() + ".tmp");
-    {
-        const FileDescriptor fd(
-            ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-        if (!fd) fail("write", temporary);
-        write_all(fd, content, temporary);
-        if (::fsync(fd.get()) != 0) fail("make durable", temporary);
+    : file_(fs::is_symlink(target) ? fs::weakly_canonical(target) : target),
+      // A fixed name, safe under the output's lock: names with a pid would pile up after crashes.
+      temporary_(folder_of(file_) / ("." + file_.filename().string() + ".tmp")) {
+    if (fs::is_directory(file_)) {
+        errno = EISDIR;
+        fail("replace", file_);
     }
-    if (::rename(temporary.c_str(), file.c_str()) != 0) fail("replace", file);
-    sync_folder(folder_of(file));
+    fd_ =
+        FileDescriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (!fd_) fail("write", temporary_);
+}
+
+Replacement::~Replacement() {
+    if (fd_) ::unlink(temporary_.c_str());
+}
+
+void Replacement::write(std::string_view part) { write_all(fd_, part, temporary_); }
+
+void Replacement::commit() {
+    if (::fsync(fd_.get()) != 0) fail("make durable", temporary_);
+    if (::rename(temporary_.c_str(), file_.c_str()) != 0) fail("replace", file_);
+    fd_ = FileDescriptor();
+    sync_folder(folder_of(file_));
+}
+
+void write_atomically(const fs::path& file, std::string_view content) {
+    Replacement replacement(file);
+    replacement.write(content);
+    replacement.commit();
 }
 
 std::string read_file(const fs::path& file) {

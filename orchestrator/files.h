@@ -81,9 +81,29 @@ void cut_file(const FileDescriptor& fd, std::uint64_t size, const std::filesyste
 /// Checks that what is written to `fd` can still be found under its name. \throws ResultsError
 void check_still_there(const FileDescriptor& fd, const std::filesystem::path& file);
 
-/// Replaces `file` by `content`, so that at any moment either the old or the new text is there
-/// whole.
-/// \throws ResultsError
+/// A file that takes the place of another one when it is whole, so that at any moment either the
+/// old or the new text is there whole.
+class Replacement {
+  public:
+    /// Begins it beside `target`. \throws ResultsError also where `target` cannot be replaced
+    explicit Replacement(const std::filesystem::path& target);
+    /// Takes away what was not committed.
+    ~Replacement();
+    Replacement(const Replacement&) = delete;
+    Replacement& operator=(const Replacement&) = delete;
+
+    /// \throws ResultsError
+    void write(std::string_view part);
+    /// Makes it durable and puts it in its place. \throws ResultsError
+    void commit();
+
+  private:
+    std::filesystem::path file_;
+    std::filesystem::path temporary_;
+    FileDescriptor fd_;
+};
+
+/// Replaces `file` by `content` in the same way. \throws ResultsError
 void write_atomically(const std::filesystem::path& file, std::string_view content);
 
 /// The whole of a file. \throws ResultsError

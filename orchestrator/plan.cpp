@@ -155,13 +155,14 @@ std::vector<PlannedCell> in_order(std::vector<PlannedCell> cells, const Order& o
     return cells;
 }
 
-std::vector<PlannedCell> longest_first(const std::vector<PlannedCell>& cells) {
-    std::vector<std::pair<double, const PlannedCell*>> by_work;
-    for (const PlannedCell& planned : cells) by_work.emplace_back(work_of(planned.cell), &planned);
+std::vector<PlannedCell> longest_first(std::vector<PlannedCell> cells) {
+    std::vector<std::pair<double, PlannedCell*>> by_work;
+    for (PlannedCell& planned : cells) by_work.emplace_back(work_of(planned.cell), &planned);
     std::stable_sort(by_work.begin(), by_work.end(),
                      [](const auto& one, const auto& other) { return one.first > other.first; });
     std::vector<PlannedCell> sorted;
-    for (const auto& entry : by_work) sorted.push_back(*entry.second);
+    sorted.reserve(cells.size());
+    for (const auto& entry : by_work) sorted.push_back(std::move(*entry.second));
     return sorted;
 }
 

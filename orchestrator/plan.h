@@ -32,6 +32,6 @@ std::vector<PlannedCell> in_order(std::vector<PlannedCell> cells, const Order& o
 
 /// The cells by their predicted time, the longest first, so that slots which take them so end at
 /// about the same time. Those that are alike stay in their order.
-std::vector<PlannedCell> longest_first(const std::vector<PlannedCell>& cells);
+std::vector<PlannedCell> longest_first(std::vector<PlannedCell> cells);
 
 }  // namespace isosweep

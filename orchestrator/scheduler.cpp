@@ -74,12 +74,12 @@ bool is_ignored(int number) {
 /// One run of the scheduler: what lives from `run` to its return.
 class Scheduler::Run {
   public:
-    Run(Scheduler& scheduler, const std::vector<PlannedCell>& cells)
+    Run(Scheduler& scheduler, std::vector<PlannedCell> cells)
         : settings_(scheduler.settings_),
           journal_(scheduler.journal_),
           display_(scheduler.display_),
           hooks_(scheduler.hooks_),
-          cells_(cells),
+          cells_(std::move(cells)),
           signals_(io_),
           ticker_(io_),
           saver_(io_),
@@ -92,16 +92,17 @@ class Scheduler::Run {
         }
         for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCONT})
             if (!is_ignored(number)) signals_.add(number);
-        for (std::size_t i = 0; i < cells.size(); ++i) {
+        for (std::size_t i = 0; i < cells_.size(); ++i) {
             queue_.push_back(i);
-            index_of_[cells[i].key] = i;
+            index_of_[cells_[i].key] = i;
         }
-        add_probes(cells);
+        add_probes(cells_);
     }
 
     SweepEnd run() {
         wait_for_signal();
         if (display_.wants_ticks()) tick();
+        save_soon();  // what an earlier run recorded last may not be in it
         asio::post(io_, [this] { fill_slots(); });
         try {
             io_.run();
@@ -799,7 +800,7 @@ class Scheduler::Run {
     bool machine_works_ = false;  ///< a cell ended in a way that was its own
     int cells_lost_ = 0;          ///< before that, by the machine's fault
     bool save_planned_ = false;
-    Clock::time_point last_save_{};
+    Clock::time_point last_save_ = Clock::now();
     Clock::duration save_took_{};
     std::exception_ptr unfit_;  ///< why a worker does not fit the sweep; null: all did
     SweepEnd end_;
@@ -811,6 +812,8 @@ Scheduler::Scheduler(SweepSettings settings, Journal& journal, StatusDisplay& di
       display_(display),
       hooks_(std::move(hooks)) {}
 
-SweepEnd Scheduler::run(const std::vector<PlannedCell>& cells) { return Run(*this, cells).run(); }
+SweepEnd Scheduler::run(std::vector<PlannedCell> cells) {
+    return Run(*this, std::move(cells)).run();
+}
 
 }  // namespace isosweep

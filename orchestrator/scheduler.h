@@ -68,7 +68,7 @@ class Scheduler {
     struct Hooks {
         /// An outcome was recorded and is durable.
         std::function<void(const PlannedCell&, const Attempt&)> on_recorded;
-        /// After that, at most once a second.
+        /// Soon after the begin and after that, at most once a second.
         std::function<void()> on_progress;
         /// No cell is left to start: those that follow from the outcomes so far. What this run
         /// has had already is not run again. May be absent.
@@ -80,7 +80,7 @@ class Scheduler {
     Scheduler(SweepSettings settings, Journal& journal, StatusDisplay& display, Hooks hooks);
 
     /// \throws Failure when the sweep cannot go on; all workers are killed then
-    SweepEnd run(const std::vector<PlannedCell>& cells);
+    SweepEnd run(std::vector<PlannedCell> cells);
 
   private:
     class Run;

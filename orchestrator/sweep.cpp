@@ -6,7 +6,7 @@
 #include <boost/json/serialize.hpp>
 #include <cstdio>
 #include <cstdlib>
-#include <unordered_set>
+#include <utility>
 
 #include "orchestrator/clock.h"
 #include "orchestrator/environment.h"
@@ -120,6 +120,14 @@ void end_leftovers(const Journal& journal, const Options& options,
                     ", process " + std::to_string(leftover.pid));
 }
 
+/// The flags of a row that is ok, its own and those by the checks of the sweep.
+std::string flags_of(const Table& cells, std::size_t row) {
+    if (std::get<std::string>(cells.at(row, "status")) != to_name(Status::ok)) return {};
+    std::string flags = exact_text(cells.at(row, "flags"));
+    const std::string more = exact_text(cells.at(row, "check_flags"));
+    return flags + (flags.empty() || more.empty() ? "" : " ") + more;
+}
+
 /// Keeps cells/KEY/repro.sh, which runs a cell that is not ok again alone, and its request beside
 /// it; one that is ok needs none.
 void update_repro(const SweepSettings& settings, const PlannedCell& planned, Status status,
@@ -209,6 +217,7 @@ Sweep::Sweep(Options options)
     if (earlier) settings_.witnesses->add_from(*earlier, options_.learn_from.string());
     if (options_.fitting) keep_to_what_fits(earlier);
     if (!rule_.text.empty()) journal_->write_fallback_rule(rule_.text);
+    follow_journal();
     settings_.device = choice.device;
     settings_.slots = place_slots(make_slots(options_, choice.device, gpus_), options_, gpus_);
     if (options_.canary) settings_.canary = canary_of(plan_, options_, choice.device, *journal_);
@@ -253,6 +262,10 @@ DeviceChoice Sweep::go_on_with(Setting now) {
     return {from_name<Device>(then.device).value_or(Device::cpu), then.device_warning};
 }
 
+void Sweep::follow_journal() {
+    if (!journal_->fallback_rules().empty()) rows_ = with_fallbacks(plan_, *journal_);
+}
+
 void Sweep::let_go() { lock_.reset(); }
 
 std::vector<PlannedCell> Sweep::cells_missing() const {
@@ -272,33 +285,38 @@ std::vector<PlannedCell> Sweep::cells_with(const std::vector<Status>& statuses) 
 }
 
 std::size_t Sweep::cells_outside_plan() const {
-    std::unordered_set<std::string> planned;
-    for (const PlannedCell& cell : rows()) planned.insert(cell.key);
-    return static_cast<std::size_t>(
-        std::count_if(journal_->cells().begin(), journal_->cells().end(),
-                      [&](const auto& entry) { return !planned.contains(entry.first); }));
+    const auto inside = std::count_if(rows().begin(), rows().end(), [&](const PlannedCell& row) {
+        return journal_->cells().contains(row.key);
+    });
+    return journal_->cells().size() - static_cast<std::size_t>(inside);
 }
 
-std::vector<PlannedCell> Sweep::in_running_order(const std::vector<PlannedCell>& cells) const {
+std::vector<PlannedCell> Sweep::in_running_order(std::vector<PlannedCell> cells) const {
     // What is skipped since a smaller cell lacks memory needs the smaller one first.
     const bool is_free = !options_.order.is_shuffled && !settings_.witnesses;
-    if (is_free && settings_.slots.size() > 1) return longest_first(cells);
-    return in_order(cells, options_.order);
+    if (is_free && settings_.slots.size() > 1) return longest_first(std::move(cells));
+    return in_order(std::move(cells), options_.order);
 }
 
-SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
-    // A bad place for the CSV shall be known before hours of measuring, not after.
-    write_csv();
+SweepEnd Sweep::run(std::vector<PlannedCell> cells) {
     const auto owed = [this] {
         return rule_.text.empty() ? std::vector<PlannedCell>()
                                   : owed_fallbacks(plan_, *journal_, rule_);
     };
-    const auto drifted = [this] { return drifted_cells(rows(), *journal_); };
+    const auto drifted = [this] {
+        follow_journal();
+        return drifted_cells(rows(), *journal_);
+    };
     const bool canary_waits =
         options_.canary && (has_open_block(settings_.slots, *journal_) || !drifted().empty());
     if (cells.empty() && owed().empty() && !canary_waits) {
+        write_csv();
         log::notice("nothing to run: every cell has its outcome");
         return {};
+    }
+    // A bad place for the CSV shall be known before hours of measuring, not after.
+    {
+        const Replacement trial(options_.output);
     }
     // Another worker need not know of probes, and a launcher's GPUs are not ours to name.
     settings_.wants_probes = options_.worker.empty() && options_.launcher.empty();
@@ -325,7 +343,7 @@ SweepEnd Sweep::run(const std::vector<PlannedCell>& cells) {
                          .drifted_cells = drifted});
     SweepEnd end;
     try {
-        end = scheduler.run(in_running_order(cells));
+        end = scheduler.run(in_running_order(std::move(cells)));
     } catch (...) {
         display->end();
         log::set_terminal({});
@@ -343,7 +361,7 @@ void Sweep::keep_repro(const PlannedCell& planned, Status status, std::string_vi
     update_repro(settings_, planned, status, std::string(worker ? worker->gpu_uuid : ""));
 }
 
-void Sweep::save_what_can_be() const {
+void Sweep::save_what_can_be() {
     const std::string unsaved = journal_->unsaved_ends();
     if (!unsaved.empty()) {
         log::warning(
@@ -359,9 +377,24 @@ void Sweep::save_what_can_be() const {
     }
 }
 
-void Sweep::write_csv() const {
-    const Table table = apply_view(make_cells_table(rows(), *journal_), options_.view);
-    write_atomically(options_.output, to_csv(table));
+void Sweep::write_csv() {
+    follow_journal();
+    const CellsTable cells(rows(), *journal_);
+    // All columns of all rows of a large sweep would take gigabytes.
+    constexpr std::size_t block = 100;
+    const std::size_t rows_at_once = is_row_by_row(options_.view) ? block : cells.row_count();
+    Replacement csv(options_.output);
+    flagged_.clear();
+    for (std::size_t first = 0; first < cells.row_count(); first += rows_at_once) {
+        const std::size_t last = std::min(first + rows_at_once, cells.row_count());
+        const Table part = cells.rows(first, last);
+        for (std::size_t row = first; row < last; ++row)
+            if (std::string flags = flags_of(part, row - first); !flags.empty())
+                flagged_.push_back({row, std::move(flags)});
+        const Table shown = apply_view(part, options_.view);
+        csv.write(first == 0 ? to_csv(shown) : rows_to_csv(shown));
+    }
+    csv.commit();
 }
 
 int run_only(const Options& options) {

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "orchestrator/fallback.h"
@@ -14,6 +15,12 @@
 
 namespace isosweep {
 
+/// A row of the CSV that is to be looked at.
+struct FlaggedRow {
+    std::size_t row = 0;
+    std::string flags;  ///< with spaces between them
+};
+
 /// A sweep with its output: lock, journal, plan. Making one takes the lock and checks that the
 /// journal, where there is one, is of the same setting.
 class Sweep {
@@ -24,7 +31,9 @@ class Sweep {
     const Options& options() const { return options_; }
     const Journal& journal() const { return *journal_; }
     /// The cells of the CSV's rows: the plan's, then those that followed from them.
-    std::vector<PlannedCell> rows() const { return with_fallbacks(plan_, *journal_); }
+    const std::vector<PlannedCell>& rows() const { return rows_.empty() ? plan_ : rows_; }
+    /// Those that are ok and yet carry flags, of their own or by the checks, as in the last CSV.
+    const std::vector<FlaggedRow>& flagged() const { return flagged_; }
 
     std::vector<PlannedCell> cells_missing() const;
     std::vector<PlannedCell> cells_with(const std::vector<Status>& statuses) const;
@@ -32,7 +41,7 @@ class Sweep {
 
     /// Runs cells of the rows, and those that follow from them by the sweep's rule, and keeps the
     /// CSV up to date. \throws Failure
-    SweepEnd run(const std::vector<PlannedCell>& cells);
+    SweepEnd run(std::vector<PlannedCell> cells);
 
     /// Gives the output free before the object goes.
     void let_go();
@@ -43,14 +52,18 @@ class Sweep {
     DeviceChoice go_on_with(Setting now);
     /// From here on cells that are foreseen not to fit are skipped. `earlier` is learned from, too.
     void keep_to_what_fits(const std::optional<Journal>& earlier);
-    std::vector<PlannedCell> in_running_order(const std::vector<PlannedCell>& cells) const;
+    std::vector<PlannedCell> in_running_order(std::vector<PlannedCell> cells) const;
+    /// Brings the rows up to date with what has followed from the outcomes so far.
+    void follow_journal();
     void keep_repro(const PlannedCell& planned, Status status, std::string_view token) const;
     /// The last resort where the disk fails: tells on stderr what may not be on it.
-    void save_what_can_be() const;
-    void write_csv() const;
+    void save_what_can_be();
+    void write_csv();
 
     Options options_;
     std::vector<PlannedCell> plan_;
+    std::vector<PlannedCell> rows_;  ///< empty where nothing can follow from the plan's
+    std::vector<FlaggedRow> flagged_;
     FallbackRule rule_;
     std::vector<Gpu> gpus_;
     SweepSettings settings_;

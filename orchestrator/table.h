@@ -56,6 +56,8 @@ class Table {
 
 /// All of the table as CSV (RFC 4180): integers and doubles exact, an absent value empty.
 std::string to_csv(const Table& table);
+/// Its rows without the header: further ones of a CSV with the same columns.
+std::string rows_to_csv(const Table& table);
 
 /// Reads a CSV with a header; every value is text. \throws UsageError naming the file and the row
 Table read_csv(const std::string& file);

@@ -188,6 +188,8 @@ Table apply_view(const Table& cells, View view) {
     return layout.rows(cells).with_first(layout.first);
 }
 
+bool is_row_by_row(View view) { return view == View::cells || view == View::phases; }
+
 std::vector<ShownColumn> shown_columns(View view, const Table& table) {
     return layout_of(view).shown(table);
 }

@@ -27,6 +27,22 @@ TEST_CASE("a file is replaced whole, and a place that cannot be written is named
     CHECK_THROWS_AS(make_folder(folder / "file" / "below"), ResultsError);
 }
 
+TEST_CASE("what is not put in its place leaves the old file and nothing beside it") {
+    const TempFolder folder;
+    write_atomically(folder / "a.csv", "one\n");
+    {
+        Replacement replacement(folder / "a.csv");
+        replacement.write("two\n");
+    }
+    CHECK(file_contents(folder / "a.csv") == "one\n");
+    CHECK_FALSE(std::filesystem::exists(folder / ".a.csv.tmp"));
+    std::filesystem::create_directory(folder / "b.csv");
+    CHECK_THROWS_WITH_AS(
+        Replacement(folder / "b.csv"),
+        ("cannot replace " + (folder / "b.csv").string() + ": Is a directory").c_str(),
+        ResultsError);
+}
+
 TEST_CASE("a file is read line by line, however long the file and its lines are") {
     const TempFolder folder;
     std::string text = "short\n" + std::string(3'000'000, 'x') + "\n\n";

@@ -106,6 +106,31 @@ TEST_CASE("a worker's figures become columns, but cannot take ours") {
     CHECK(std::get<double>(table.at(0, "joules")) == 2.5);
 }
 
+TEST_CASE("rows that are made a part at a time are those of the whole table") {
+    Sample sample;
+    Cell cell;
+    for (int i = 0; i < 5; ++i) {
+        cell.context_length = 64 + i;
+        Outcome outcome = ok({1.0 + i, 3});
+        if (i == 3) outcome.measurement["figure_of_one"] = 4.5;
+        if (i == 4) outcome = failed(Status::error, "no");
+        if (i == 4) outcome.error = {{"hint", "of its own"}};
+        sample.add(cell, outcome);
+    }
+    const Table whole = make_cells_table(sample.plan, sample.journal);
+    const CellsTable cells(sample.plan, sample.journal);
+    for (const View view : {View::cells, View::phases}) {
+        REQUIRE(is_row_by_row(view));
+        std::string parts = to_csv(apply_view(cells.rows(0, 2), view));
+        parts += rows_to_csv(apply_view(cells.rows(2, 4), view));
+        parts += rows_to_csv(apply_view(cells.rows(4, 5), view));
+        CHECK(parts == to_csv(apply_view(whole, view)));
+    }
+    CHECK(whole.has_column("figure_of_one"));
+    CHECK(whole.has_column("hint"));
+    CHECK_FALSE(is_row_by_row(View::warmup));
+}
+
 TEST_CASE("what a worker may say of itself stands as it is, what follows is derived") {
     Sample sample;
     Outcome outcome = ok({1, 3});
