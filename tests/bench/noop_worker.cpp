@@ -1,11 +1,13 @@
 // A worker that does nothing, as cheaply as can be, so that what is measured around it is the cost
 // of whoever starts it. Asked over the protocol (docs/PROTOCOL.md) it answers one request; with an
-// argument, for programs that know no protocol, it prints the same result for that name.
+// argument, for programs that know no protocol, it prints the same result for that name. With
+// NOOP_WORKER_SECONDS in its environment it sleeps as long over a request.
 
 #include <unistd.h>
 
 #include <array>
 #include <cstddef>
+#include <cstdlib>
 #include <string_view>
 
 namespace {
@@ -41,6 +43,8 @@ int main(int count, char** arguments) {
         if (got <= 0) return 0;  // a worker that stands by and is not needed
         size += static_cast<std::size_t>(got);
     }
+    if (const char* const seconds = std::getenv("NOOP_WORKER_SECONDS"))
+        ::sleep(static_cast<unsigned>(std::strtoul(seconds, nullptr, 10)));
     constexpr std::string_view mark = R"("nonce":")";
     const std::string_view line(request.data(), size);
     const auto at = line.find(mark);
