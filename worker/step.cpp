@@ -60,6 +60,9 @@ void Step::run(std::size_t part) {
 }
 
 void Step::rehearse() {
+    // Before all that comes and goes: moments in the room of activations that are gone would keep
+    // the rest of it from being given back.
+    if (pass_type_ == PassType::train_step) optimizer_.make_state();
     for (std::size_t part = 0; part < std::min<std::size_t>(parts().size(), 2); ++part) run(part);
     if (pass_type_ == PassType::train_step) optimizer_.prepare();
     prepare();
