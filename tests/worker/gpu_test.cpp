@@ -143,6 +143,39 @@ TEST_CASE("every pass and precision measures on the GPU") {
             }
 }
 
+TEST_CASE("the row names the attention that was asked for, and what served the kernels") {
+    if (skipped()) return;
+    const auto run = [](const char* asked, const char* precision) {
+        if (asked)
+            ::setenv("ISOSWEEP_ATTENTION", asked, /*overwrite=*/1);
+        else
+            ::unsetenv("ISOSWEEP_ATTENTION");
+        const ProgramRun program =
+            run_worker({"--model-size", "tiny", "--context-length", "128", "--pass-type",
+                        "train_step", "--precision", precision, "--kernels", "fused", "--json"},
+                       "", /*with_cuda=*/true);
+        ::unsetenv("ISOSWEEP_ATTENTION");
+        return json::parse(program.out).as_object();
+    };
+    for (const char* backend : {"flash", "cudnn", "efficient"}) {
+        CAPTURE(backend);
+        const json::object result = run(backend, "bf16");
+        REQUIRE(result.at("status") == "ok");
+        CHECK(result.at("measurement").at("attention_backend") == backend);
+    }
+    // What was asked for does not take fp32, so another one does, and is named.
+    CHECK(run("flash", "fp32").at("measurement").at("attention_backend") == "efficient");
+    const json::object usual = run(nullptr, "bf16").at("measurement").as_object();
+    MESSAGE("attention by ", usual.at("attention_backend").as_string().c_str());
+    CHECK(usual.at("kernels_backend") == "cuda");
+    CHECK(usual.at("kernels_load_ms").to_number<double>() > 0);
+    CHECK_FALSE(usual.contains("kernels_note"));
+    const json::object refused = run("flesh", "bf16");
+    CHECK(refused.at("status") != "ok");
+    CHECK(std::string(refused.at("error").at("message").as_string()).find("ISOSWEEP_ATTENTION") !=
+          std::string::npos);
+}
+
 TEST_CASE("the memory ledger closes in every variant, and a graph holds no more than its step") {
     if (skipped()) return;
     for (const auto& [pass, name] : EnumNames<PassType>::value)
