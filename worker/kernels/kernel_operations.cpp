@@ -161,13 +161,14 @@ std::optional<NormGradients> rms_norm_backward(Launcher& launcher, const Tensor&
         in(gradient), in(later), in(sum), in(scale), in(weights), out(result.of_sum),
         out(result.of_addend), out(of_weights), static_cast<long long>(rows),
         static_cast<int>(width));
-    launch(launcher,
-           {.variant = variant,
-            .kernel = "sum_rows",
-            .threads = 1024,
-            .blocks = ceil_divide(width, 8)},
-           in(of_weights), out(result.of_weight), static_cast<int>(blocks),
-           static_cast<int>(width));
+    launch(
+        launcher,
+        {.variant = variant,
+         .kernel = "sum_rows",
+         .threads =
+             static_cast<int>(std::min<std::int64_t>(ceil_divide(8 * blocks, warp) * warp, 1024)),
+         .blocks = ceil_divide(width, 8)},
+        in(of_weights), out(result.of_weight), static_cast<int>(blocks), static_cast<int>(width));
     if (!result.of_addend.defined()) result.of_addend = result.of_sum;
     return result;
 }
@@ -302,7 +303,8 @@ std::optional<CrossEntropy> cross_entropy(Launcher& launcher, const Tensor& logi
             .blocks = rows},
            in(from), in(targets.contiguous()), out(losses), out(result.log_sums),
            static_cast<int>(width));
-    launch(launcher, {.variant = variant, .kernel = "mean", .threads = 1024, .blocks = 1},
+    launch(launcher,
+           {.variant = variant, .kernel = "mean", .threads = threads_for(rows, 1024), .blocks = 1},
            in(losses), out(result.loss), static_cast<long long>(rows));
     return result;
 }

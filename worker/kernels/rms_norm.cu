@@ -125,15 +125,16 @@ KERNEL __launch_bounds__(max_norm_threads)
 }
 
 /// Sums over rows of fp32 [rows, width]. A block takes 8 columns, which are 32 bytes of a row, the
-/// least that memory moves; 1024 threads.
+/// least that memory moves.
 KERNEL __launch_bounds__(1024) sum_rows(const float* from, float* to, int rows, int width) {
     constexpr int columns = 8;
     __shared__ float of_warps[32][columns];
     const int thread = static_cast<int>(threadIdx.x);
+    const int threads = static_cast<int>(blockDim.x);
     const int column = static_cast<int>(blockIdx.x) * columns + thread % columns;
     float sum = 0;
     if (column < width)
-        for (int row = thread / columns; row < rows; row += 1024 / columns)
+        for (int row = thread / columns; row < rows; row += threads / columns)
             sum += from[static_cast<long long>(row) * width + column];
     // Lanes of the same column are 8 apart.
     sum += __shfl_xor_sync(0xffffffffu, sum, 8);
@@ -142,6 +143,6 @@ KERNEL __launch_bounds__(1024) sum_rows(const float* from, float* to, int rows, 
     __syncthreads();
     if (thread >= columns || column >= width) return;
     sum = 0;
-    for (int warp = 0; warp < 32; ++warp) sum += of_warps[warp][thread];
+    for (int warp = 0; warp < threads / 32; ++warp) sum += of_warps[warp][thread];
     to[column] = sum;
 }
