@@ -80,15 +80,15 @@ torch::Tensor cross_entropy_backward(const torch::Tensor& of_loss, const torch::
 torch::Tensor embedding_backward(const torch::Tensor& of_x, const torch::Tensor& ids,
                                  std::int64_t vocabulary);
 
-/// What serves these operations on a device.
+/// What served these operations on a device so far.
 struct Served {
     std::string backend;  ///< "cuda": our kernels; "libtorch"
-    std::string origin;   ///< of our kernels: "cache" (of the disk), "nvrtc" (compiled now); or ""
-    double load_ms = 0;   ///< until they could be launched, compiling included
-    std::string note;     ///< why LibTorch serves, or what else went wrong; one line, or ""
+    std::string origin;  ///< of our kernels: "cache" (of the disk) or "nvrtc" (compiled now); or ""
+    double load_ms = 0;  ///< until they could be launched, compiling included
+    std::string note;    ///< why LibTorch served, or what else went wrong; one line, or ""
 };
 
-/// Loads the kernels at its first call for a GPU; every operation calls it.
-const Served& served(torch::Device device);
+/// Asked after a step: kernels are loaded by the first operation that wants them.
+Served served(torch::Device device);
 
 }  // namespace isosweep::operations
