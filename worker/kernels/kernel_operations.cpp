@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/record_function.h>
 
 #include <algorithm>
 #include <array>
@@ -45,9 +46,11 @@ int threads_for(std::int64_t work, std::int64_t most) {
     return static_cast<int>(std::max(warp, ceil_divide(ceil_divide(work, rounds), warp) * warp));
 }
 
-/// Launches with arguments of the very types of the kernel's.
+/// Launches with arguments of the very types of the kernel's, as an operation that profilers know
+/// by the kernel's name.
 template <typename... Arguments>
 void launch(Launcher& launcher, const Launch& what, Arguments... arguments) {
+    RECORD_FUNCTION(what.kernel, c10::ArrayRef<const c10::IValue>());
     std::array<void*, sizeof...(arguments)> pointers{&arguments...};
     launcher.launch(what, pointers.data());
 }
