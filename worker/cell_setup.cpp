@@ -6,7 +6,6 @@
 #include <mutex>
 
 #include "device.h"
-#include "operations.h"
 
 namespace isosweep {
 namespace {
@@ -54,8 +53,6 @@ void leave_device(torch::Device device) {
 
 CellSetup build_cell(const Cell& cell, torch::Device device) {
     seed(device, cell.seed);
-    // Loads the kernels, so that no step does.
-    if (cell.kernels == Kernels::fused) operations::served(device);
     Transformer model = create_model(
         model_config(cell), cell.context_length, device,
         {.kernels = cell.kernels, .activation_checkpointing = cell.activation_checkpointing});

@@ -131,7 +131,7 @@ void add_device(json::object& measurement, torch::Device device) {
 
 /// What ran in place of the reference's operations.
 void add_kernels(json::object& measurement, torch::Device device) {
-    const operations::Served& served = operations::served(device);
+    const operations::Served served = operations::served(device);
     measurement["kernels_backend"] = served.backend;
     if (!served.origin.empty()) {
         measurement["kernels_origin"] = served.origin;

@@ -255,7 +255,7 @@ TEST_CASE("a measurement says what served fused kernels") {
     CHECK(measurement.at("kernels_backend") == "libtorch");
     CHECK_FALSE(measurement.contains("kernels_origin"));
     CHECK_FALSE(measurement.contains("kernels_load_ms"));
-    CHECK(measurement.at("kernels_note").as_string() != "");
+    CHECK_FALSE(measurement.contains("kernels_note"));
     CHECK(measurement.at("attention_backend") == "flash");
 }
 
