@@ -143,37 +143,52 @@ TEST_CASE("every pass and precision measures on the GPU") {
             }
 }
 
-TEST_CASE("the row names the attention that was asked for, and what served the kernels") {
+/// The result of a small training step by fused kernels, with an environment variable set.
+json::object fused_step(const char* precision, const char* variable = nullptr,
+                        const char* value = nullptr) {
+    if (variable) ::setenv(variable, value, /*overwrite=*/1);
+    const ProgramRun run =
+        run_worker({"--model-size", "tiny", "--context-length", "128", "--pass-type", "train_step",
+                    "--precision", precision, "--kernels", "fused", "--json"},
+                   "", /*with_cuda=*/true);
+    if (variable) ::unsetenv(variable);
+    return json::parse(run.out).as_object();
+}
+
+json::object measured(const json::object& result) {
+    REQUIRE_MESSAGE(result.at("status") == "ok", json::serialize(result));
+    return result.at("measurement").as_object();
+}
+
+TEST_CASE("the row names the attention that ran, which may be asked for") {
     if (skipped()) return;
-    const auto run = [](const char* asked, const char* precision) {
-        if (asked)
-            ::setenv("ISOSWEEP_ATTENTION", asked, /*overwrite=*/1);
-        else
-            ::unsetenv("ISOSWEEP_ATTENTION");
-        const ProgramRun program =
-            run_worker({"--model-size", "tiny", "--context-length", "128", "--pass-type",
-                        "train_step", "--precision", precision, "--kernels", "fused", "--json"},
-                       "", /*with_cuda=*/true);
-        ::unsetenv("ISOSWEEP_ATTENTION");
-        return json::parse(program.out).as_object();
-    };
     for (const char* backend : {"flash", "cudnn", "efficient"}) {
         CAPTURE(backend);
-        const json::object result = run(backend, "bf16");
-        REQUIRE(result.at("status") == "ok");
-        CHECK(result.at("measurement").at("attention_backend") == backend);
+        CHECK(measured(fused_step("bf16", "ISOSWEEP_ATTENTION", backend)).at("attention_backend") ==
+              backend);
     }
     // What was asked for does not take fp32, so another one does, and is named.
-    CHECK(run("flash", "fp32").at("measurement").at("attention_backend") == "efficient");
-    const json::object usual = run(nullptr, "bf16").at("measurement").as_object();
-    MESSAGE("attention by ", usual.at("attention_backend").as_string().c_str());
-    CHECK(usual.at("kernels_backend") == "cuda");
-    CHECK(usual.at("kernels_load_ms").to_number<double>() > 0);
-    CHECK_FALSE(usual.contains("kernels_note"));
-    const json::object refused = run("flesh", "bf16");
+    CHECK(measured(fused_step("fp32", "ISOSWEEP_ATTENTION", "flash")).at("attention_backend") ==
+          "efficient");
+    const json::object refused = fused_step("bf16", "ISOSWEEP_ATTENTION", "flesh");
     CHECK(refused.at("status") != "ok");
-    CHECK(std::string(refused.at("error").at("message").as_string()).find("ISOSWEEP_ATTENTION") !=
-          std::string::npos);
+    CHECK(refused.at("error").at("message") ==
+          "ISOSWEEP_ATTENTION=flesh: expected flash, cudnn or efficient");
+}
+
+TEST_CASE("the row names what served fused kernels, and both give the same losses") {
+    if (skipped()) return;
+    for (const char* precision : {"fp32", "bf16"}) {
+        CAPTURE(precision);
+        const json::object ours = measured(fused_step(precision));
+        CHECK(ours.at("kernels_backend") == "cuda");
+        CHECK(ours.at("kernels_load_ms").to_number<double>() > 0);
+        const json::object theirs = measured(fused_step(precision, "ISOSWEEP_KERNELS", "libtorch"));
+        CHECK(theirs.at("kernels_backend") == "libtorch");
+        CHECK(theirs.at("kernels_note") == "ISOSWEEP_KERNELS=libtorch");
+        CHECK(ours.at("loss").to_number<double>() ==
+              doctest::Approx(theirs.at("loss").to_number<double>()).epsilon(1e-2));
+    }
 }
 
 TEST_CASE("the memory ledger closes in every variant, and a graph holds no more than its step") {
