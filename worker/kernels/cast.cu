@@ -2,6 +2,7 @@
 //
 // A block takes `accesses` times 8 numbers (1 where the block is not aligned) for each of its
 // threads. Bytes moved per number: 6.
+
 KERNEL cast(const float* __restrict__ from, bf16* __restrict__ to, long long count) {
     constexpr int width = wide ? 8 : 1;
     constexpr int accesses = 4;

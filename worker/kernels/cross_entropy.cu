@@ -7,6 +7,7 @@
 //
 // Bytes moved per logit in bf16: 2 forward (a block takes a row), 4 backward (blocks are [rows,
 // parts of a row]).
+
 /// Below every logit; its exponential is 0 beside that of any other.
 constexpr float lowest = -3.402823466e38f;
 

@@ -11,6 +11,7 @@
 //
 // The weight's gradient: a block takes every gridDim.x-th row and adds up what belongs to its
 // threads' columns; a second kernel adds what the blocks wrote, [blocks, width].
+
 constexpr int kept = 16;
 constexpr int max_norm_threads = 512;
 constexpr int norm_access = wide ? 4 : 1;
