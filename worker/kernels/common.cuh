@@ -65,6 +65,17 @@ __device__ inline float exponential(float x) {
 #endif
 }
 
+/// 1 / x for x of at least 1, within 1e-7 of it.
+__device__ inline float reciprocal(float x) {
+#ifdef __CUDA_ARCH__
+    float result;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+#else
+    return 1.0f / x;
+#endif
+}
+
 /// N numbers that are read or written as one; at most 16 bytes by one instruction.
 template <typename T, int N>
 struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack {

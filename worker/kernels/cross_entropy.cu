@@ -7,6 +7,7 @@
 //
 // Bytes moved per logit in bf16: 2 forward (a block takes a row), 4 backward (blocks are [rows,
 // parts of a row]).
+
 /// Below every logit; its exponential is 0 beside that of any other.
 constexpr float lowest = -3.402823466e38f;
 
@@ -22,13 +23,12 @@ KERNEL __launch_bounds__(512)
     for (int start = static_cast<int>(threadIdx.x) * access; start < width;
          start += accesses * stride) {
         float values[accesses][access];
+        // Behind the end of the row its last logits are read again, without a branch, so that all
+        // loads are on their way together; they change no maximum.
 #pragma unroll
         for (int i = 0; i < accesses; ++i) {
-            if (start + i * stride < width) {
-                load(own + start + i * stride, values[i]);
-            } else {
-                for (int k = 0; k < access; ++k) values[i][k] = lowest;
-            }
+            const int column = start + i * stride;
+            load(own + (column < width ? column : width - access), values[i]);
         }
         float top = highest;
 #pragma unroll
@@ -39,8 +39,7 @@ KERNEL __launch_bounds__(512)
 #pragma unroll
         for (int i = 0; i < accesses; ++i)
             for (int k = 0; k < access; ++k)
-                // Nothing is lost where all are `lowest`: what is no column must not count.
-                if (start + i * stride < width) sum += exponential(values[i][k] - highest);
+                sum += start + i * stride < width ? exponential(values[i][k] - highest) : 0.0f;
     }
     const float top = block_max(highest);
     const float log_sum = top + logf(block_sum(sum * exponential(highest - top)));

@@ -60,7 +60,7 @@ Kernels load(const std::string& cubin) {
 
 class Gpu : public Launcher {
   public:
-    explicit Gpu(int device)
+    explicit Gpu(c10::DeviceIndex device)
         : device_(device),
           multiprocessors_(attribute(cudaDevAttrMultiProcessorCount, device)),
           compute_capability_(10 * attribute(cudaDevAttrComputeCapabilityMajor, device) +
@@ -72,7 +72,7 @@ class Gpu : public Launcher {
         if (kernels_.contains(variant)) return true;
         const auto start = std::chrono::steady_clock::now();
         try {
-            const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
+            const c10::cuda::CUDAGuard guard(device_);
             // What is loaded may take memory, which a capture on this thread would not allow.
             const c10::cuda::CUDAStreamCaptureModeGuard relaxed(cudaStreamCaptureModeRelaxed);
             kernels_.emplace(variant, load_cached(variant));
@@ -92,7 +92,7 @@ class Gpu : public Launcher {
     }
 
     void launch(const Launch& launch, void** arguments) override {
-        const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
+        const c10::cuda::CUDAGuard guard(device_);
         C10_CUDA_CHECK(cudaLaunchKernel(
             find(launch),
             dim3(static_cast<unsigned>(launch.blocks), static_cast<unsigned>(launch.blocks_y)),
@@ -128,16 +128,10 @@ class Gpu : public Launcher {
         }
         const std::filesystem::path folder = cache_folder();
         const std::filesystem::path file = folder / cache_name(parts);
-        if (!folder.empty()) {
-            if (const auto cubin = read_cached(file)) {
-                try {
-                    Kernels kernels = load(*cubin);
-                    if (loaded_.origin.empty()) loaded_.origin = "cache";
-                    return kernels;
-                } catch (const Unavailable&) {
-                    // Whole but of no use: made again, which says what is wrong if that is.
-                }
-            }
+        if (const auto cubin = folder.empty() ? std::nullopt : read_cached(file)) {
+            Kernels kernels = load(*cubin);
+            if (loaded_.origin.empty()) loaded_.origin = "cache";
+            return kernels;
         }
         const std::string cubin = compiler_->compile(variant, compute_capability_);
         Kernels kernels = load(cubin);
@@ -148,9 +142,9 @@ class Gpu : public Launcher {
         return kernels;
     }
 
-    const int device_;
-    const int multiprocessors_;
-    const int compute_capability_;
+    c10::DeviceIndex device_;
+    int multiprocessors_;
+    int compute_capability_;
     mutable std::mutex mutex_;  // backward runs on a thread of its own
     std::optional<Compiler> compiler_;
     std::map<Variant, Kernels> kernels_;
@@ -160,9 +154,10 @@ class Gpu : public Launcher {
 /// Never destroyed: CUDA may be gone by the time that static objects are.
 Gpu& gpu(c10::Device device) {
     static std::mutex mutex;
-    static auto& all = *new std::map<int, Gpu>;
+    static auto& all = *new std::map<c10::DeviceIndex, Gpu>;
     const std::lock_guard lock(mutex);
-    const int index = device.has_index() ? device.index() : c10::cuda::current_device();
+    const c10::DeviceIndex index =
+        device.has_index() ? device.index() : c10::cuda::current_device();
     return all.try_emplace(index, index).first->second;
 }
 

@@ -6,6 +6,7 @@
 // order, and then writes each of its rows once: no sort, no atomics. A list that is full is worked
 // off before the search goes on. Bytes moved: 4 width (vocabulary + rows); the ids come from the
 // cache.
+
 constexpr int owned = 16;
 constexpr int embedding_threads = 256;
 constexpr int list_size = 2048;

@@ -51,7 +51,7 @@ int threads_for(std::int64_t work, std::int64_t most) {
 template <typename... Arguments>
 void launch(Launcher& launcher, const Launch& what, Arguments... arguments) {
     RECORD_FUNCTION(what.kernel, c10::ArrayRef<const c10::IValue>());
-    std::array<void*, sizeof...(arguments)> pointers{&arguments...};
+    std::array<void*, sizeof...(arguments)> pointers{static_cast<void*>(&arguments)...};
     launcher.launch(what, pointers.data());
 }
 
@@ -94,7 +94,7 @@ bool are_aligned(const StridedHeads& heads, std::int64_t numbers) {
 Launch over_rows(const char* kernel, Variant variant, std::int64_t rows, std::int64_t width,
                  std::int64_t numbers) {
     const std::int64_t accesses = ceil_divide(width, numbers);
-    const int threads = threads_for(std::min<std::int64_t>(accesses, 128), 128);
+    const int threads = threads_for(accesses, 128);
     return {.variant = variant,
             .kernel = kernel,
             .threads = threads,
@@ -122,14 +122,17 @@ std::optional<Normed> rms_norm(Launcher& launcher, const Tensor& x, const Tensor
     Normed result{.sum = added.defined() ? at::empty_like(from) : from,
                   .normed = at::empty({rows, width}, x.options().dtype(type)),
                   .scale = empty_fp32({rows}, x)};
-    const bool adds_fp32 = added.defined() && !is_bf16(added);
-    launch(launcher,
-           {.variant = variant,
-            .kernel = adds_fp32 ? "rms_norm_of_fp32" : "rms_norm",
-            .threads = norm_threads(width),
-            .blocks = rows},
-           in(from), in(added), in(weights), static_cast<float>(epsilon), out(result.sum),
-           out(result.normed), out(result.scale), static_cast<int>(width));
+    Launch what{
+        .variant = variant, .kernel = "rms_norm", .threads = norm_threads(width), .blocks = rows};
+    if (added.defined()) {
+        what.kernel =
+            is_bf16(added) || !variant.is_bf16 ? "rms_norm_of_sum" : "rms_norm_of_fp32_sum";
+        launch(launcher, what, in(from), in(added), in(weights), static_cast<float>(epsilon),
+               out(result.sum), out(result.normed), out(result.scale), static_cast<int>(width));
+    } else {
+        launch(launcher, what, in(from), in(weights), static_cast<float>(epsilon),
+               out(result.normed), out(result.scale), static_cast<int>(width));
+    }
     return result;
 }
 
@@ -275,7 +278,7 @@ std::optional<Tensor> cast(Launcher& launcher, const Tensor& block, c10::ScalarT
     if (!launcher.has(variant)) return std::nullopt;
     Tensor to = at::empty_like(from, from.options().dtype(type));
     constexpr int threads = 256;
-    constexpr int accesses = 4;
+    constexpr std::int64_t accesses = 4;  // by each thread
     launch(launcher,
            {.variant = variant,
             .kernel = "cast",

@@ -7,6 +7,7 @@
 //
 // A block takes a token. Bytes moved per number of queries and keys in bf16: 4 forward; of all
 // three: 4 backward.
+
 constexpr int rotary_access = wide ? access : 2;
 
 /// A gradient as attention leaves it: [batch, heads, sequence, head size] with strides in numbers,
