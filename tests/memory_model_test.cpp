@@ -16,9 +16,7 @@ double error_percent(double predicted, double measured) { return 100 * (predicte
 
 /// Measured with fused kernels as they were before they had operations of their own, when they held
 /// other tensors than now.
-bool is_outdated(const MeasuredCell& measured) {
-    return measured.cell.kernels == Kernels::fused;
-}
+bool is_outdated(const MeasuredCell& measured) { return measured.cell.kernels == Kernels::fused; }
 
 Cell small(PassType pass_type, Precision precision, Kernels kernels) {
     Cell cell;
