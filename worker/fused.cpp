@@ -36,8 +36,8 @@ using torch::autograd::variable_list;
 /// between leaves no trace.
 using BelowAutograd = at::AutoDispatchBelowADInplaceOrView;
 
-/// Applies F under a name that profilers see, with the number of the backward node that it makes: by
-/// that number what the node runs is found to belong to the regions around this.
+/// Applies F under a name that profilers see, with the number of the backward node that it makes:
+/// by that number what the node runs is found to belong to the regions around this.
 template <class F, class... Arguments>
 auto apply_as(const char* name, const Arguments&... arguments) {
     RECORD_FUNCTION(name, c10::ArrayRef<const c10::IValue>(),
