@@ -53,11 +53,14 @@ class Block {
         }
     }
 
-    /// Lets every thread run in turn to where it waits, until all have ended.
+    /// Lets every thread run in turn to where it waits, until all have ended. In every other block
+    /// the last one comes first, so that a barrier that is missing shows.
     void run() {
+        const bool is_backwards = blockIdx.x % 2 == 1;
         for (bool some_left = true; some_left;) {
             some_left = false;
-            for (std::size_t i = 0; i < threads_.size(); ++i) {
+            for (std::size_t turn = 0; turn < threads_.size(); ++turn) {
+                const std::size_t i = is_backwards ? threads_.size() - 1 - turn : turn;
                 if (threads_[i].has_ended) continue;
                 some_left = true;
                 threadIdx.x = static_cast<unsigned int>(i);

@@ -8,6 +8,8 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <limits>
@@ -17,7 +19,6 @@
 #include <utility>
 #include <vector>
 
-#include "../temp_folder.h"
 #include "device.h"
 #include "kernels/cache.h"
 #include "kernels/compiler.h"
@@ -26,6 +27,7 @@
 #include "kernels/sources.h"
 #include "libtorch_operations.h"
 #include "operations.h"
+#include "program.h"
 
 // Last, since it defines CUDA's words.
 #include "cuda_on_host.h"
@@ -61,7 +63,6 @@ namespace bf16_narrow {
 }  // namespace bf16_narrow
 // NOLINTEND(bugprone-suspicious-include)
 
-using tests::TempFolder;
 using torch::Tensor;
 
 template <typename... Parameters>
@@ -449,6 +450,38 @@ TEST_CASE("on a GPU our kernels serve") {
     CHECK(served.load_ms > 0);
 }
 
+TEST_CASE("a worker compiles kernels once, and again where what it kept is damaged") {
+    if (!cuda::is_usable()) {
+        MESSAGE("skipped: no CUDA device");
+        return;
+    }
+    const auto report = [] {
+        return run_worker({"--model-size", "tiny", "--context-length", "32", "--batch-size", "1",
+                           "--kernels", "fused", "--precision", "bf16", "--device", "cuda"},
+                          {}, /*with_cuda=*/true)
+            .out;
+    };
+    const TemporaryFolder folder;
+    ::setenv("XDG_CACHE_HOME", folder.file("cache").c_str(), 1);
+    CHECK(report().find("cuda (nvrtc)") != std::string::npos);
+    CHECK(report().find("cuda (cache)") != std::string::npos);
+    for (const auto& file : std::filesystem::directory_iterator(folder.file("cache/isosweep")))
+        std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
+    CHECK(report().find("cuda (nvrtc)") != std::string::npos);
+    CHECK(report().find("cuda (cache)") != std::string::npos);
+
+    std::ofstream(folder.file("no_folder")) << "a file";
+    ::setenv("XDG_CACHE_HOME", folder.file("no_folder").c_str(), 1);
+    const std::string unkept = report();
+    CHECK(unkept.find("cuda (nvrtc)") != std::string::npos);
+    CHECK(unkept.find("Not a directory") != std::string::npos);
+
+    ::setenv("ISOSWEEP_KERNELS", "libtorch", 1);
+    CHECK(report().find("libtorch") != std::string::npos);
+    ::unsetenv("ISOSWEEP_KERNELS");
+    ::unsetenv("XDG_CACHE_HOME");
+}
+
 TEST_CASE("NVRTC compiles every variant without a GPU") {
     std::optional<kernels::Compiler> compiler;
     try {
@@ -473,8 +506,8 @@ TEST_CASE("NVRTC compiles every variant without a GPU") {
 }
 
 TEST_CASE("what is cached is read as it was written, or not at all") {
-    const TempFolder folder;
-    const auto file = folder.path() / "deep" / "kernels";
+    const TemporaryFolder folder;
+    const std::filesystem::path file = folder.file("deep/kernels");
     CHECK_FALSE(kernels::read_cached(file));
     const std::string content = std::string("cubin\0with zeros\n", 17) + std::string(1000, 'x');
     CHECK(kernels::write_cached(file, content).empty());
@@ -500,9 +533,9 @@ TEST_CASE("what is cached is read as it was written, or not at all") {
 }
 
 TEST_CASE("a cache that cannot be written says why") {
-    const TempFolder folder;
-    std::ofstream(folder.path() / "file") << "no folder";
-    const auto file = folder.path() / "file" / "kernels";
+    const TemporaryFolder folder;
+    std::ofstream(folder.file("file")) << "no folder";
+    const std::filesystem::path file = folder.file("file/kernels");
     CHECK(kernels::write_cached(file, "cubin").find("Not a directory") != std::string::npos);
     CHECK_FALSE(kernels::read_cached(file));
 }

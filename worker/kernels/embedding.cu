@@ -63,7 +63,7 @@ KERNEL __launch_bounds__(embedding_threads)
             }
             store(to, sum);
         }
-        __syncthreads();  // all have read the list
+        // The next entries are made behind a barrier, when all have read these.
         listed = 0;
         is_first_list = false;
     }
