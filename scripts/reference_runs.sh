@@ -111,6 +111,12 @@ standby() {  # standby [MODE...]
             --gpus 0 --standby "$mode" --fresh
     done
     timed "isosweep, shared" sweep grid_shared configs/isolation_grid.cfg --gpus 0 --isolation shared --fresh
+    # Steps that wait for the host differ from process to process: what a standby does to them shows
+    # in several.
+    for mode in "${modes[@]}"; do
+        sweep "host_bound_standby_$mode" configs/isolation_grid.cfg --gpus 0 --standby "$mode" --fresh \
+            --model-sizes small,medium --context-lengths 128 --replicates 5
+    done
     for mode in "${modes[@]}"; do
         echo "== overhead, standby = $mode"
         "$isosweep" report "$into/grid_standby_$mode.csv" --view overhead
@@ -119,6 +125,7 @@ standby() {  # standby [MODE...]
         [[ $mode != off ]] || continue
         echo "== standby = off against standby = $mode"
         "$isosweep" compare "$into/grid_standby_off.csv" "$into/grid_standby_$mode.csv" || true
+        "$isosweep" compare "$into/host_bound_standby_off.csv" "$into/host_bound_standby_$mode.csv" || true
     done
 }
 
