@@ -166,8 +166,8 @@ TEST_CASE("two slots do not run replicates of one cell side by side") {
         for (int replicate = 0; replicate < 3; ++replicate) plan.push_back(planned);
     CHECK(names(longest_first(plan)) ==
           std::vector<std::string>{"large forward", "small forward", "large forward",
-                                   "tiny forward", "small forward", "large forward",
-                                   "tiny forward", "small forward", "tiny forward"});
+                                   "tiny forward", "small forward", "large forward", "tiny forward",
+                                   "small forward", "tiny forward"});
 }
 
 TEST_SUITE_BEGIN("sweep");

@@ -24,9 +24,9 @@ struct CellResult {
 
 /// Measures one cell: builds its model on its device, times its steps, reads the memory they took.
 /// Never throws for what befalls the cell. The next cell finds all as this one found it (GPU
-/// memory that this one had stays with the process till then); only after Status::crash the process is of no more use.
-/// `on_phase` hears build, capture, warmup, measure and the extra passes as they begin, and signs
-/// of life between steps.
+/// memory that this one had stays with the process till then); only after Status::crash the process
+/// is of no more use. `on_phase` hears build, capture, warmup, measure and the extra passes as they
+/// begin, and signs of life between steps.
 CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)>& on_phase);
 
 }  // namespace isosweep
