@@ -156,13 +156,28 @@ std::vector<PlannedCell> in_order(std::vector<PlannedCell> cells, const Order& o
 }
 
 std::vector<PlannedCell> longest_first(std::vector<PlannedCell> cells) {
-    std::vector<std::pair<double, PlannedCell*>> by_work;
-    for (PlannedCell& planned : cells) by_work.emplace_back(work_of(planned.cell), &planned);
-    std::stable_sort(by_work.begin(), by_work.end(),
-                     [](const auto& one, const auto& other) { return one.first > other.first; });
+    struct Entry {
+        PlannedCell* planned;
+        double work;
+        std::size_t place = 0;  ///< in the order of lengths, further back for each that is alike
+        std::size_t group = 0;
+    };
+    std::vector<Entry> entries;
+    for (PlannedCell& planned : cells) entries.push_back({&planned, work_of(planned.cell)});
+    std::stable_sort(entries.begin(), entries.end(),
+                     [](const Entry& one, const Entry& other) { return one.work > other.work; });
+    for (std::size_t i = 1, alike = 0; i < entries.size(); ++i) {
+        const bool is_alike = entries[i].work == entries[i - 1].work;
+        alike = is_alike ? alike + 1 : 0;
+        entries[i].group = entries[i - 1].group + (is_alike ? 0 : 1);
+        entries[i].place = entries[i].group + alike;
+    }
+    std::stable_sort(entries.begin(), entries.end(), [](const Entry& one, const Entry& other) {
+        return one.place != other.place ? one.place < other.place : one.group > other.group;
+    });
     std::vector<PlannedCell> sorted;
     sorted.reserve(cells.size());
-    for (const auto& entry : by_work) sorted.push_back(std::move(*entry.second));
+    for (const Entry& entry : entries) sorted.push_back(std::move(*entry.planned));
     return sorted;
 }
 

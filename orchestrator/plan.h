@@ -31,7 +31,9 @@ std::vector<PlannedCell> cells_of_shard(std::vector<PlannedCell> plan, const Pla
 std::vector<PlannedCell> in_order(std::vector<PlannedCell> cells, const Order& order);
 
 /// The cells by their predicted time, the longest first, so that slots which take them so end at
-/// about the same time. Those that are alike stay in their order.
+/// about the same time. Those that are alike, as replicates are, stay in their order, but not side
+/// by side (a b a c b d c d): two slots with the same times would start and end all workers at
+/// once, and have the driver do it one after the other.
 std::vector<PlannedCell> longest_first(std::vector<PlannedCell> cells);
 
 }  // namespace isosweep

@@ -8,8 +8,8 @@
 #   scripts/reference_runs.sh full                     all sizes, contexts and passes, in bf16
 #   scripts/reference_runs.sh standby [MODE...]        what workers that stand by save
 #   scripts/reference_runs.sh canary                   what a canary costs
-#   scripts/reference_runs.sh two-gpus [FLAG...]       a grid on one GPU and on all; with --replicates 2
-#                                                      it takes about three minutes on one H200
+#   scripts/reference_runs.sh two-gpus [FLAG...]       a grid of three minutes (on one H200), on one
+#                                                      GPU and on all
 # ISOSWEEP names the program (default build/bin/isosweep).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -111,6 +111,12 @@ standby() {  # standby [MODE...]
             --gpus 0 --standby "$mode" --fresh
     done
     timed "isosweep, shared" sweep grid_shared configs/isolation_grid.cfg --gpus 0 --isolation shared --fresh
+    # Steps that wait for the host differ from process to process: what a standby does to them shows
+    # in several.
+    for mode in "${modes[@]}"; do
+        sweep "host_bound_standby_$mode" configs/isolation_grid.cfg --gpus 0 --standby "$mode" --fresh \
+            --model-sizes small,medium --context-lengths 128 --replicates 5
+    done
     for mode in "${modes[@]}"; do
         echo "== overhead, standby = $mode"
         "$isosweep" report "$into/grid_standby_$mode.csv" --view overhead
@@ -119,6 +125,7 @@ standby() {  # standby [MODE...]
         [[ $mode != off ]] || continue
         echo "== standby = off against standby = $mode"
         "$isosweep" compare "$into/grid_standby_off.csv" "$into/grid_standby_$mode.csv" || true
+        "$isosweep" compare "$into/host_bound_standby_off.csv" "$into/host_bound_standby_$mode.csv" || true
     done
 }
 
@@ -136,7 +143,7 @@ two_gpus() {  # two_gpus [FLAG...]: flags that make the grid larger
     nvidia-smi topo -m || true
     "$isosweep" --version | head -1
     warm_up
-    local grid=(--context-lengths 128 256 512 --fresh "$@")
+    local grid=(--context-lengths 256 512 --replicates 2 --fresh "$@")
     timed "isosweep, one GPU" sweep gpus_one configs/isolation_grid.cfg "${grid[@]}" --gpus 0
     timed "isosweep, all GPUs" sweep gpus_all configs/isolation_grid.cfg "${grid[@]}"
     echo "== one GPU against all"

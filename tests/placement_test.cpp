@@ -160,6 +160,16 @@ TEST_CASE("the longest cells come first, those that are alike in the plan's orde
     CHECK(names(longest_first(alike)) == names(alike));
 }
 
+TEST_CASE("two slots do not run replicates of one cell side by side") {
+    std::vector<PlannedCell> plan;
+    for (const PlannedCell& planned : plan_of({"tiny", "small", "large"}, {"forward"}))
+        for (int replicate = 0; replicate < 3; ++replicate) plan.push_back(planned);
+    CHECK(names(longest_first(plan)) ==
+          std::vector<std::string>{"large forward", "small forward", "large forward",
+                                   "tiny forward", "small forward", "large forward", "tiny forward",
+                                   "small forward", "tiny forward"});
+}
+
 TEST_SUITE_BEGIN("sweep");
 
 TEST_CASE("each of several jobs has its share of the cores") {

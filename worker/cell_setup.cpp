@@ -4,6 +4,7 @@
 #include <isosweep/benchmark.h>
 
 #include <mutex>
+#include <optional>
 
 #include "device.h"
 
@@ -42,13 +43,9 @@ torch::Device device_of(const Cell& cell) {
 void enter_device(const Cell& cell, torch::Device device) {
     if (!device.is_cuda()) return;
     cuda::initialize();
-    if (cell.gpu_memory_limit.bytes != 0) cuda::limit_memory(cell.gpu_memory_limit.bytes);
-}
-
-void leave_device(torch::Device device) {
-    if (!device.is_cuda()) return;
-    cuda::limit_memory(std::nullopt);
     cuda::release_cache();
+    const std::int64_t limit = cell.gpu_memory_limit.bytes;
+    cuda::limit_memory(limit == 0 ? std::nullopt : std::optional(limit));
 }
 
 CellSetup build_cell(const Cell& cell, torch::Device device) {

@@ -20,11 +20,10 @@ std::string unsupported_reason(const Cell& cell);
 /// it asks for is not there
 torch::Device device_of(const Cell& cell);
 
-/// Creates the GPU's context and sets the cell's limit of memory; nothing on the CPU.
+/// Makes the GPU as if no cell had been there, with a context and the cell's limit of memory;
+/// nothing on the CPU. What a cell leaves is given back here and not when it ends: most workers end
+/// with it, and the driver takes all of a process at once in less time.
 void enter_device(const Cell& cell, torch::Device device);
-
-/// Makes the GPU as if no cell had been there; nothing on the CPU.
-void leave_device(torch::Device device);
 
 /// A cell's model and batch, from its seed.
 struct CellSetup {

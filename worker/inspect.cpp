@@ -275,12 +275,6 @@ CellResult inspect(const Cell& cell, const Inspection& inspection) {
     } catch (...) {
         fail(describe_failure(std::current_exception(), place.name(), on_cuda));
     }
-    if (!on_cuda || result.status == Status::crash) return result;
-    try {
-        leave_device(torch::kCUDA);
-    } catch (...) {
-        fail(describe_failure(std::current_exception(), "cleanup", on_cuda));
-    }
     return result;
 }
 

@@ -252,14 +252,6 @@ CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)
         if (!on_device && failure.status != Status::oom_gpu) failure.error["environment"] = true;
         fail(failure.status, std::move(failure.error));
     }
-    if (!on_cuda || result.status == Status::crash) return result;
-    try {
-        leave_device(torch::kCUDA);
-    } catch (...) {
-        // The cell's own result stands, unless the GPU is lost to this process.
-        Failure failure = describe_failure(std::current_exception(), "cleanup", on_cuda);
-        if (failure.status == Status::crash) fail(failure.status, std::move(failure.error));
-    }
     return result;
 }
 

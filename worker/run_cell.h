@@ -23,10 +23,10 @@ struct CellResult {
 };
 
 /// Measures one cell: builds its model on its device, times its steps, reads the memory they took.
-/// Never throws for what befalls the cell. Whatever it switched or took is put back or freed, so
-/// that cells can follow each other; only after Status::crash the process is of no more use.
-/// `on_phase` hears build, capture, warmup, measure and the extra passes as they begin, and signs
-/// of life between steps.
+/// Never throws for what befalls the cell. The next cell finds all as this one found it (GPU
+/// memory that this one had stays with the process till then); only after Status::crash the process
+/// is of no more use. `on_phase` hears build, capture, warmup, measure and the extra passes as they
+/// begin, and signs of life between steps.
 CellResult run_cell(const Cell& cell, const std::function<void(std::string_view)>& on_phase);
 
 }  // namespace isosweep

@@ -235,18 +235,20 @@ TransformerImpl::TransformerImpl(const ModelConfig& config, std::int64_t context
                                   draw_linear(weights.allocate({config.vocab_size}, d).front()));
     linear_weights_ = weights.block();
 
-    // The same for all layers, so made once; fp32 whatever the precision, as the course's are.
+    // The same for all layers, so made once; fp32 whatever the precision, as the course's are. On
+    // the CPU: a GPU would load six kernels for these few numbers, which takes a tenth of a second.
     const std::int64_t head_size = d / config.num_heads;
     const torch::Tensor exponents =
-        torch::arange(0, head_size, 2, fp32) / static_cast<double>(head_size);
-    const torch::Tensor angles =
-        torch::outer(torch::arange(context_length, fp32), torch::pow(rotary_theta, -exponents));
+        torch::arange(0, head_size, 2, torch::kFloat) / static_cast<double>(head_size);
+    const torch::Tensor angles = torch::outer(torch::arange(context_length, torch::kFloat),
+                                              torch::pow(rotary_theta, -exponents));
     if (fused) {
-        rotation_ = register_buffer("rotary", torch::complex(angles.cos(), angles.sin()));
+        rotation_ =
+            register_buffer("rotary", torch::complex(angles.cos(), angles.sin()).to(device));
         return;
     }
-    cosines_ = register_buffer("rotary_cosines", angles.cos());
-    sines_ = register_buffer("rotary_sines", angles.sin());
+    cosines_ = register_buffer("rotary_cosines", angles.cos().to(device));
+    sines_ = register_buffer("rotary_sines", angles.sin().to(device));
     const torch::Tensor at = torch::arange(context_length, torch::device(device));
     future_mask_ = register_buffer("future_mask", at.unsqueeze(0) > at.unsqueeze(1));
 }

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "cell_setup.h"
 #include "device.h"
 #include "probe.h"
 #include "program.h"
@@ -299,6 +300,9 @@ TEST_CASE("a GPU made small runs out where it would, says how much was missing, 
     CHECK(after.status == Status::ok);
     CHECK(after.measurement.at("loss").as_double() ==
           doctest::Approx(unlimited.measurement.at("loss").as_double()).epsilon(1e-4));
+    // What it had goes when the next one comes.
+    CHECK(cuda::memory().reserved > 0);
+    enter_device(cell, torch::kCUDA);
     CHECK(cuda::memory().reserved == 0);
 }
 

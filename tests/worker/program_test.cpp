@@ -97,6 +97,7 @@ TEST_CASE("--serve says hello, tells its phases, answers what the request asked 
           "phase abc build\n"
           "phase abc warmup\n"
           "phase abc measure\n"
+          "phase abc cleanup\n"
           "result abc ok\n");
 
     const auto lines = run.out_lines();
