@@ -94,6 +94,7 @@ std::string Compiler::version() const {
 
 std::vector<std::string> Compiler::options(Variant variant, int compute_capability) {
     return {"--gpu-architecture=sm_" + std::to_string(compute_capability), "--std=c++17",
+            "--split-compile=0",  // kernels side by side, on all cores
             std::string("--define-macro=NUMBER=") + (variant.is_bf16 ? "bf16" : "float"),
             std::string("--define-macro=WIDE=") + (variant.is_wide ? "1" : "0")};
 }
