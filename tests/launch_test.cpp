@@ -45,7 +45,13 @@ class SshServer {
             << "/pid\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n";
         run("mkdir -p /run/sshd && /usr/sbin/sshd -f " + folder + "/sshd_config");
     }
-    ~SshServer() { run("kill $(cat " + (folder_ / "pid").string() + ")"); }
+    ~SshServer() {
+        run("kill $(cat " + (folder_ / "pid").string() + ")");
+        // A worker that hangs does not see that its connection is gone, and stays.
+        run("for process in /proc/[0-9]*; do grep -qz '^SSH_CLIENT=127.0.0.1 [0-9]* " +
+            std::to_string(port_) +
+            "$' $process/environ 2>/dev/null && kill -9 ${process#/proc/}; done; true");
+    }
     SshServer(const SshServer&) = delete;
     SshServer& operator=(const SshServer&) = delete;
 
