@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <numeric>
 #include <unordered_set>
+#include <utility>
 
 #include "orchestrator/errors.h"
 #include "orchestrator/eta.h"
@@ -83,6 +83,22 @@ std::uint64_t lot_of(const std::string& key, std::int64_t seed) {
     return lot ^ (lot >> 31);
 }
 
+/// A cell's place in a plan, and how much work it is.
+struct Load {
+    std::size_t cell;
+    double work;
+};
+
+/// All cells, those with the most work first, those that are alike in their order.
+std::vector<Load> largest_first(const std::vector<PlannedCell>& cells) {
+    std::vector<Load> loads;
+    loads.reserve(cells.size());
+    for (std::size_t i = 0; i < cells.size(); ++i) loads.push_back({i, work_of(cells[i].cell)});
+    std::stable_sort(loads.begin(), loads.end(),
+                     [](const Load& one, const Load& other) { return one.work > other.work; });
+    return loads;
+}
+
 }  // namespace
 
 std::vector<PlannedCell> make_plan(const Grid& grid) {
@@ -127,18 +143,11 @@ std::vector<PlannedCell> make_plan(const Grid& grid) {
 }
 
 std::vector<PlannedCell> cells_of_shard(std::vector<PlannedCell> plan, const PlanShard& shard) {
-    std::vector<std::size_t> largest_first(plan.size());
-    std::iota(largest_first.begin(), largest_first.end(), std::size_t{0});
-    std::vector<double> work(plan.size());
-    std::transform(plan.begin(), plan.end(), work.begin(),
-                   [](const PlannedCell& planned) { return work_of(planned.cell); });
-    std::stable_sort(largest_first.begin(), largest_first.end(),
-                     [&](std::size_t one, std::size_t other) { return work[one] > work[other]; });
     std::vector<double> loads(static_cast<std::size_t>(shard.count), 0);
     std::vector<bool> is_ours(plan.size(), false);
-    for (const std::size_t cell : largest_first) {
+    for (const auto& [cell, work] : largest_first(plan)) {
         const auto least = std::min_element(loads.begin(), loads.end());
-        *least += work[cell];
+        *least += work;
         is_ours[cell] = least - loads.begin() == shard.number - 1;
     }
     std::vector<PlannedCell> ours;
@@ -157,27 +166,26 @@ std::vector<PlannedCell> in_order(std::vector<PlannedCell> cells, const Order& o
 
 std::vector<PlannedCell> longest_first(std::vector<PlannedCell> cells) {
     struct Entry {
-        PlannedCell* planned;
-        double work;
-        std::size_t place = 0;  ///< in the order of lengths, further back for each that is alike
-        std::size_t group = 0;
+        std::pair<std::size_t, std::size_t> place;
+        std::size_t cell;
     };
+    const std::vector<Load> loads = largest_first(cells);
     std::vector<Entry> entries;
-    for (PlannedCell& planned : cells) entries.push_back({&planned, work_of(planned.cell)});
-    std::stable_sort(entries.begin(), entries.end(),
-                     [](const Entry& one, const Entry& other) { return one.work > other.work; });
-    for (std::size_t i = 1, alike = 0; i < entries.size(); ++i) {
-        const bool is_alike = entries[i].work == entries[i - 1].work;
-        alike = is_alike ? alike + 1 : 0;
-        entries[i].group = entries[i - 1].group + (is_alike ? 0 : 1);
-        entries[i].place = entries[i].group + alike;
+    entries.reserve(cells.size());
+    for (std::size_t length = 0; entries.size() < loads.size(); ++length) {
+        const double work = loads[entries.size()].work;
+        // Each that is alike stands one length further back, behind the first of that length.
+        for (std::size_t alike = 0; entries.size() < loads.size(); ++alike) {
+            const Load& load = loads[entries.size()];
+            if (load.work != work) break;
+            entries.push_back({{length + alike, alike}, load.cell});
+        }
     }
-    std::stable_sort(entries.begin(), entries.end(), [](const Entry& one, const Entry& other) {
-        return one.place != other.place ? one.place < other.place : one.group > other.group;
-    });
+    std::sort(entries.begin(), entries.end(),
+              [](const Entry& one, const Entry& other) { return one.place < other.place; });
     std::vector<PlannedCell> sorted;
     sorted.reserve(cells.size());
-    for (const Entry& entry : entries) sorted.push_back(std::move(*entry.planned));
+    for (const Entry& entry : entries) sorted.push_back(std::move(cells[entry.cell]));
     return sorted;
 }
 
