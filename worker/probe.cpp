@@ -12,6 +12,7 @@
 #include <chrono>
 #include <vector>
 
+#include "cell_setup.h"
 #include "device.h"
 #include "errors.h"
 #include "host.h"
@@ -29,7 +30,7 @@ constexpr std::size_t measured_products = 10;
 /// Milliseconds of each product.
 std::vector<double> time_products(Precision precision,
                                   const std::function<void(std::string_view)>& enter) {
-    cuda::initialize();
+    enter_device(Cell{}, at::kCUDA);  // a cell may have been here before
     const at::NoGradGuard no_grad;
     const MatmulPrecision matmul_precision(precision);
     const auto type = precision == Precision::bf16 ? at::kBFloat16 : at::kFloat;
