@@ -138,7 +138,7 @@ canary() {
     "$isosweep" report "$into/grid_bf16_canary.csv" --view checks
 }
 
-two_gpus() {  # two_gpus [FLAG...]: flags that make the grid larger
+two_gpus() {  # two_gpus [FLAG...]
     nvidia-smi --query-gpu=name,driver_version,pci.bus_id --format=csv,noheader
     nvidia-smi topo -m || true
     "$isosweep" --version | head -1

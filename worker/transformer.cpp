@@ -240,7 +240,8 @@ TransformerImpl::TransformerImpl(const ModelConfig& config, std::int64_t context
     linear_weights_ = weights.block();
 
     // The same for all layers, so made once; fp32 whatever the precision, as the course's are. On
-    // the CPU: a GPU would load six kernels for these few numbers, which takes a tenth of a second.
+    // the CPU: a GPU would load six kernels for these few numbers, which takes about as long as the
+    // rest.
     const std::int64_t head_size = d / config.num_heads;
     const torch::Tensor exponents =
         torch::arange(0, head_size, 2, torch::kFloat) / static_cast<double>(head_size);
