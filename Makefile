@@ -7,7 +7,7 @@ PRESET := $(if $(filter true,$(CI)),ci-release,release)
 JOBS ?= $(shell awk -v cores="$$(nproc)" '/^MemAvailable/ { n = int($$2 / 1500000); \
 	print n < 1 ? 1 : n < cores ? n : cores }' /proc/meminfo)
 
-.PHONY: sweep test bench build setup format tidy clean help
+.PHONY: sweep test bench bench-kernels build setup format tidy clean help
 
 sweep: build  ## build, run CONFIG (configs/smoke.cfg), write results/NAME.csv
 	build/bin/isosweep run $(CONFIG)
@@ -19,6 +19,9 @@ bench:  ## measure what the orchestrator costs, beside GNU parallel and xargs
 	@cmake --preset bench > /dev/null
 	@cmake --build build/bench --parallel $(JOBS) --target isosweep noop-worker
 	@scripts/bench.py
+
+bench-kernels: build  ## measure the fused kernels, matrix products and attention on a GPU
+	@build/bin/kernel-bench
 
 build: setup  ## build/bin/isosweep and build/bin/isosweep-worker
 	@scripts/configure.sh $(PRESET)
@@ -37,4 +40,4 @@ clean:  ## remove what was built, all presets'
 	rm -rf build
 
 help:
-	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | expand -t 16

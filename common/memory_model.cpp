@@ -77,6 +77,12 @@ struct BlockMemory {
     double feed_forward_workspace = 0;
     double attention_freed = 0;
     double attention_workspace = 0;
+
+    // Of fused kernels alone: before the feed-forward layer's weights have gradients, and while
+    // those of queries, keys and values are put together.
+    double activation_workspace = 0;
+    double projections_freed = 0;
+    double projections_workspace = 0;
 };
 
 /// The operations as the course writes them, all fp32 (tf32 differs inside of the products only).
@@ -109,24 +115,33 @@ BlockMemory reference_bf16(const Sizes& s, const Weights& weights) {
     return block;
 }
 
+/// Kept are both norms' sums and results, the heads, attention's result and what lies before silu.
+/// The stream's gradient, which is that of the last product too, is there all the time.
 BlockMemory fused_fp32(const Sizes& s) {
     BlockMemory block;
     block.kept = 32 * s.stream + 8 * s.inner + 4 * s.head_rows + 8 * s.tokens;
-    block.without_gradients = std::max(24 * s.stream, 16 * s.stream + 12 * s.inner);
-    block.feed_forward_workspace = 8 * s.stream + 16 * s.inner;
+    block.without_gradients = std::max(24 * s.stream, 12 * s.stream + 12 * s.inner);
+    block.activation_workspace = 4 * s.stream + 16 * s.inner;
+    block.feed_forward_workspace = 8 * s.stream + 12 * s.inner;
     block.attention_freed = 8 * s.inner + 8 * s.stream;
-    block.attention_workspace = 28 * s.stream;
+    block.attention_workspace = 20 * s.stream;
+    block.projections_freed = block.attention_freed + 16 * s.stream;
+    block.projections_workspace = 32 * s.stream;
     return block;
 }
 
-/// The casts of the weights are one tensor for all blocks: not the block's.
+/// The same with products and their gradients in two bytes, where attention adds up the gradient of
+/// queries in fp32. The casts of the weights are one tensor for all blocks: not the block's.
 BlockMemory fused_bf16(const Sizes& s) {
     BlockMemory block;
     block.kept = 20 * s.stream + 4 * s.inner + 4 * s.head_rows + 8 * s.tokens;
-    block.without_gradients = std::max(24 * s.stream, 18 * s.stream + 6 * s.inner);
-    block.feed_forward_workspace = 10 * s.stream + 8 * s.inner;
+    block.without_gradients = std::max(14 * s.stream, 8 * s.stream + 6 * s.inner);
+    block.activation_workspace = 6 * s.stream + 8 * s.inner;
+    block.feed_forward_workspace = 8 * s.stream + 6 * s.inner;
     block.attention_freed = 4 * s.inner + 6 * s.stream;
-    block.attention_workspace = 24 * s.stream;
+    block.attention_workspace = 16 * s.stream;
+    block.projections_freed = block.attention_freed + 8 * s.stream;
+    block.projections_workspace = 18 * s.stream;
     return block;
 }
 
@@ -198,8 +213,10 @@ class Moments {
         consider(output_projection());
         consider(final_norm());
         for (const double block : {sizes_.layers, 1.0}) {
+            if (fused_) consider(activation(block));
             consider(feed_forward(block));
             consider(attention(block));
+            if (fused_) consider(projections(block));
         }
         consider(backward_end());
         return most;
@@ -237,8 +254,8 @@ class Moments {
     Moment forward_end() const {
         const double casts =
             bf16_ ? bf16_bytes * (sizes_.layers * weights_.block() + weights_.head) : 0;
-        return {0, element() * sizes_.logits,
-                workspaces() + casts + (8 + (bf16_ ? bf16_bytes : 0)) * sizes_.stream};
+        const double stream = fused_ ? 4 + element() : 8 + (bf16_ ? bf16_bytes : 0);
+        return {0, element() * sizes_.logits, workspaces() + casts + stream * sizes_.stream};
     }
 
     /// What the final norm and the output projection have left.
@@ -248,12 +265,15 @@ class Moments {
         return stream * sizes_.stream + 4 * sizes_.tokens + cast;
     }
 
-    /// The sum keeps nothing. Cross entropy keeps the logarithms of the probabilities, under
-    /// autocast once more in fp32, and its gradient takes as much again; in fp32 so does the next.
+    /// The sum keeps nothing. The fused cross entropy keeps the logits, and its gradient takes as
+    /// much again. The other keeps the logarithms of the probabilities, under autocast once more in
+    /// fp32, and its gradient takes as much again; in fp32 so does the next.
     Moment loss() const {
         const double kept = kept_by(sizes_.layers) + kept_behind_blocks();
         if (cell_.pass_type == PassType::forward_backward)
             return {0, kept, workspaces() + element() * sizes_.logits};
+        const double logits = element() * sizes_.logits;
+        if (fused_) return {0, kept + logits, workspaces() + logits};
         if (bf16_) return {0, kept + 6 * sizes_.logits, workspaces() + 4 * sizes_.logits};
         return {0, kept + 4 * sizes_.logits, workspaces() + 8 * sizes_.logits};
     }
@@ -263,11 +283,15 @@ class Moments {
         const double kept = kept_by(sizes_.layers) + kept_behind_blocks();
         const double work = workspaces() + element() * sizes_.logits;
         if (bf16_ && !fused_) return {0, kept, work + bf16_bytes * (sizes_.stream + weights_.head)};
-        return {gradient(weights_.head), kept, work + fp32_bytes * sizes_.stream};
+        return {gradient(weights_.head), kept, work + element() * sizes_.stream};
     }
 
-    /// Autograd still holds the output projection's bf16 gradient beside the fp32 one.
+    /// Autograd still holds the reference's bf16 gradient of the output projection beside the fp32
+    /// one.
     Moment final_norm() const {
+        if (fused_)
+            return {gradient(weights_.head), kept_by(sizes_.layers) + 4 * sizes_.stream,
+                    workspaces() + 8 * sizes_.stream};
         const double second = bf16_ && !fused_ ? bf16_bytes * weights_.head : 0;
         return {gradient(weights_.head), kept_by(sizes_.layers) + 8 * sizes_.stream,
                 workspaces() + second + 4 * sizes_.stream};
@@ -278,6 +302,12 @@ class Moments {
         return gradient(weights_.head + (sizes_.layers - block) * weights_.block());
     }
 
+    /// Of the product behind silu, by fused kernels.
+    Moment activation(double block) const {
+        return {gradients_behind(block), kept_at(block),
+                workspaces() + block_.activation_workspace};
+    }
+
     Moment feed_forward(double block) const {
         // The fused operation has all three gradients before it ends, the other its last first.
         const double own = fused_ ? weights_.feed_forward() : weights_.down;
@@ -286,10 +316,16 @@ class Moments {
     }
 
     Moment attention(double block) const {
-        const double own =
-            weights_.feed_forward() + weights_.output + (fused_ ? weights_.inputs : 0);
+        const double own = weights_.feed_forward() + weights_.output;
         return {gradients_behind(block) + gradient(own), kept_at(block) - block_.attention_freed,
                 workspaces() + block_.attention_workspace};
+    }
+
+    /// Of queries, keys and values, by fused kernels.
+    Moment projections(double block) const {
+        return {gradients_behind(block) + gradient(weights_.block()),
+                kept_at(block) - block_.projections_freed,
+                workspaces() + block_.projections_workspace};
     }
 
     /// Only the embedding's gradient was left; with AdamW the update follows, which takes no more.

@@ -12,9 +12,11 @@ constexpr std::array<std::string_view, 12> secret_words = {
     "TOKEN", "SECRET",  "PASS",    "KEY",       "CREDENTIAL", "COOKIE",
     "AUTH",  "SESSION", "PRIVATE", "SIGNATURE", "BEARER",     "_PWD"};
 
-constexpr std::array<std::string_view, 14> measurement_prefixes = {
-    "CUDA_", "CUBLAS_", "CUDNN_", "PYTORCH_",         "TORCH_",      "OMP_",    "GOMP_",
-    "KMP_",  "MKL_",    "NCCL_",  "LD_LIBRARY_PATH=", "LD_PRELOAD=", "NVIDIA_", "GLIBC_TUNABLES="};
+constexpr std::array<std::string_view, 15> measurement_prefixes = {
+    "ISOSWEEP_",  // what our worker reads
+    "CUDA_",     "CUBLAS_",        "CUDNN_", "PYTORCH_", "TORCH_",           "OMP_",
+    "GOMP_",     "KMP_",           "MKL_",   "NCCL_",    "LD_LIBRARY_PATH=", "LD_PRELOAD=",
+    "NVIDIA_",   "GLIBC_TUNABLES="};
 
 std::string upper_case(std::string_view text) {
     std::string upper(text);

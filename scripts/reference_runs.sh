@@ -4,6 +4,12 @@
 #   scripts/reference_runs.sh sweeps
 #   scripts/reference_runs.sh side-by-side [PEER.py]   with PEER.py, a Python sweep of the same grid
 #   scripts/reference_runs.sh kernels [PEER.py]        reference and fused kernels, beside PEER.py's
+#   scripts/reference_runs.sh compiled PEER.py         fused kernels in a graph beside PEER.py's
+#                                                      torch.compile with CUDA graphs, cell by cell
+#   scripts/reference_runs.sh compiled-sweep PEER.py   the same as whole sweeps
+#   scripts/reference_runs.sh kernel-bench             kernels, matrix products and attention, each alone
+#   scripts/reference_runs.sh gpu-tests                the tests that need a GPU
+#   scripts/reference_runs.sh sanitizer                those of the kernels under compute-sanitizer
 #   scripts/reference_runs.sh faults                   the tests with real faults of the GPU
 #   scripts/reference_runs.sh full                     all sizes, contexts and passes, in bf16
 #   scripts/reference_runs.sh standby [MODE...]        what workers that stand by save
@@ -83,6 +89,75 @@ kernels() {
     "$isosweep" report "$into/fused_kernels.csv"
 }
 
+compiled() {
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    "$isosweep" --version
+    warm_up
+    echo "== isosweep, fused, bf16"
+    sweep fused_kernels configs/fused_kernels.cfg --fresh
+    "$isosweep" report "$into/fused_kernels.csv"
+    echo "== peer, compile-graphs, bf16"
+    local size context mode
+    while read -r size context mode; do
+        timed "$size $context $mode" python3 "$peer" cell --size "$size" --context "$context" --mode "$mode" \
+            --precision bf16 --engine compile-graphs
+    done <<'CELLS'
+small 128 forward
+small 128 forward_backward
+small 512 forward_backward
+small 512 train_step
+medium 512 forward_backward
+2.7B 512 forward_backward
+xl 1024 train_step
+CELLS
+}
+
+compiled_sweep() {
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    "$isosweep" --version
+    warm_up
+    local ours=(--precision bf16 --kernels fused --cuda-graph on --fresh)
+    local small=(--model-sizes small,medium --context-lengths 512)
+    local grid=(--sizes small medium --contexts 512 --modes forward forward_backward
+        --precision bf16 --engine compile-graphs)
+    timed "isosweep, 20 cells" sweep fused_grid configs/isolation_grid.cfg "${ours[@]}"
+    timed "isosweep, 4 cells" sweep fused_grid_small configs/isolation_grid.cfg "${ours[@]}" "${small[@]}"
+    # Each from an empty cache of compiled kernels, as a user's first sweep has it.
+    local how
+    for how in direct isolated; do
+        timed "peer, $how, 4 cells" env TORCHINDUCTOR_CACHE_DIR="$(mktemp -d)" TRITON_CACHE_DIR="$(mktemp -d)" \
+            python3 "$peer" "$how" "${grid[@]}"
+    done
+}
+
+kernel_bench() {
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    "$(dirname "$isosweep")/kernel-bench"
+}
+
+gpu_tests() {
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    "$isosweep" --version
+    local bin tests
+    bin=$(dirname "$isosweep")
+    for tests in kernels variants gpu gpu_inspect; do
+        echo "== worker_${tests}_test"
+        "$bin/worker_${tests}_test" 2>&1 | grep -v 'Assertion.*failed' || true
+    done
+    echo "== worker_variants_test without kernels of our own"
+    ISOSWEEP_KERNELS=libtorch "$bin/worker_variants_test" || true
+}
+
+sanitizer() {
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    local tool
+    for tool in memcheck racecheck; do
+        echo "== compute-sanitizer --tool $tool"
+        compute-sanitizer --tool "$tool" --error-exitcode 1 "$(dirname "$isosweep")/worker_kernels_test" \
+            --test-case='rms*,swiglu*,cross*,rotate*,cast*,embed*,tensors*' || true
+    done
+}
+
 faults() {
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
     "$isosweep" --version
@@ -153,6 +228,11 @@ two_gpus() {  # two_gpus [FLAG...]
 
 case $part in
 two-gpus) two_gpus "${@:2}" 2>&1 | tee "$into/two_gpus.txt" ;;
+kernel-bench) kernel_bench 2>&1 | tee "$into/kernel_bench.txt" ;;
+gpu-tests) gpu_tests 2>&1 | tee "$into/gpu_tests.txt" ;;
+sanitizer) sanitizer 2>&1 | tee "$into/sanitizer.txt" ;;
+compiled) compiled 2>&1 | tee "$into/compiled.txt" ;;
+compiled-sweep) compiled_sweep 2>&1 | tee "$into/compiled_sweep.txt" ;;
 standby) standby "${@:2}" 2>&1 | tee "$into/standby.txt" ;;
 canary) canary 2>&1 | tee "$into/canary.txt" ;;
 faults) faults 2>&1 | tee "$into/gpu_faults.txt" ;;
@@ -160,7 +240,7 @@ full) full 2>&1 | tee "$into/full_bf16.txt" ;;
 sweeps) sweeps 2>&1 | tee "$into/sweeps.txt" ;;
 kernels) kernels 2>&1 | tee "$into/kernels.txt" ;;
 side-by-side) side_by_side 2>&1 | tee "$into/side_by_side.txt" ;;
-*) sed -n '2,14s/^# //p' "$0" >&2 && exit 2 ;;
+*) sed -n '2,20s/^# //p' "$0" >&2 && exit 2 ;;
 esac
 # What is kept: CSV and journal. Locks, logs and scripts name this machine's folders.
 find "$into" -mindepth 1 -maxdepth 2 \( -name lock -o -name logs -o -name cells \) -exec rm -rf {} +

@@ -35,9 +35,11 @@ TEST_CASE("what matters to a measurement goes into a script, but no secret") {
     CHECK(measurement_environment({"OMP_NUM_THREADS=2", "HOME=/root", "CUDA_VISIBLE_DEVICES=0",
                                    "LD_PRELOAD=/a.so", "LD_PRELOAD_X=1", "NCCL_SECRET=x",
                                    "TORCH_URL=http://a:b@c", "CUBLAS_WORKSPACE_CONFIG=:4096:8",
-                                   "LD_LIBRARY_PATH=/lib", "MY_CUDA_X=1", "OMP_f%%=() { }"}) ==
-          Words{"CUBLAS_WORKSPACE_CONFIG=:4096:8", "CUDA_VISIBLE_DEVICES=0", "LD_LIBRARY_PATH=/lib",
-                "LD_PRELOAD=/a.so", "OMP_NUM_THREADS=2"});
+                                   "LD_LIBRARY_PATH=/lib", "MY_CUDA_X=1", "OMP_f%%=() { }",
+                                   "ISOSWEEP_WORKER_TOKEN=00ff", "ISOSWEEP_KERNELS=libtorch"}) ==
+          Words{"CUBLAS_WORKSPACE_CONFIG=:4096:8", "CUDA_VISIBLE_DEVICES=0",
+                "ISOSWEEP_KERNELS=libtorch", "LD_LIBRARY_PATH=/lib", "LD_PRELOAD=/a.so",
+                "OMP_NUM_THREADS=2"});
 }
 
 TEST_CASE("a variable is one line, whatever it holds") {

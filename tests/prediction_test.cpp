@@ -238,7 +238,7 @@ TEST_CASE("a plan tells memory, time and what will not fit, as on an H200") {
     CHECK(ran.out + ran.err == file_contents(TESTS_DIR "/expected/plan_h200.txt"));
     CHECK(sandbox.run({"plan", "x.cfg", "--format", "markdown"}).out.starts_with("| key"));
 
-    const Ran smaller = sandbox.run({"plan", "x.cfg", "--gpu-memory", "3.4GiB", "--fitting"});
+    const Ran smaller = sandbox.run({"plan", "x.cfg", "--gpu-memory", "3.3GiB", "--fitting"});
     CHECK(contains(smaller.err, "expected not to fit, will be skipped: 2 cells"));
     CHECK(contains(smaller.err, "tight: 1 cell"));
 

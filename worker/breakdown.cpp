@@ -67,10 +67,10 @@ std::optional<WorkGroup> group_of_region(std::string_view name) {
 
 /// Copies, casts, sets and what makes a tensor.
 bool is_of_memory(std::string_view full_name) {
-    return is_one_of(
-        base_name(full_name),
-        {"copy", "_to_copy", "to", "clone", "contiguous", "fill", "zero", "zeros", "zeros_like",
-         "ones_like", "empty", "empty_like", "empty_strided", "resize", "cat", "_foreach_copy"});
+    return is_one_of(base_name(full_name),
+                     {"copy", "_to_copy", "to", "cast", "clone", "contiguous", "fill", "zero",
+                      "zeros", "zeros_like", "ones_like", "empty", "empty_like", "empty_strided",
+                      "resize", "cat", "_foreach_copy"});
 }
 
 /// Time in which something of one group ran.

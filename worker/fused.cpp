@@ -1,18 +1,27 @@
 #include "fused.h"
 
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/Context.h>
+#include <ATen/SDPBackend.h>
+#include <ATen/SequenceNumber.h>
+#include <ATen/ops/_fused_sdp_choice.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/mul.h>
-#include <ATen/ops/rms_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/silu.h>
-#include <ATen/ops/silu_backward.h>
-#include <ATen/ops/stack.h>
-#include <ATen/ops/view_as_complex.h>
-#include <ATen/ops/view_as_real.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cassert>
+#include <cstdlib>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "operations.h"
 #include "region.h"
 
 namespace isosweep::fused {
@@ -23,61 +32,102 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-/// [..., columns] as [rows, columns].
-Tensor as_matrix(const Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+/// Forward passes run below autograd: views share memory and nothing else, and what is made in
+/// between leaves no trace.
+using BelowAutograd = at::AutoDispatchBelowADInplaceOrView;
 
-/// a b in fp32, whatever the type of a and b. On a GPU the product's own accumulators are written,
-/// which neither rounds to 16 bits nor takes another kernel.
-Tensor product_fp32(const Tensor& a, const Tensor& b) {
-    if (a.scalar_type() == torch::kFloat) return at::mm(a, b);
-    return a.is_cuda() ? at::mm(a, b, torch::kFloat) : at::mm(a, b).to(torch::kFloat);
+/// Applies F under a name that profilers see, with the number of the backward node that it makes:
+/// by that number what the node runs is found to belong to the regions around this.
+template <class F, class... Arguments>
+auto apply_as(const char* name, const Arguments&... arguments) {
+    RECORD_FUNCTION(name, c10::ArrayRef<const c10::IValue>(),
+                    torch::GradMode::is_enabled()
+                        ? static_cast<std::int64_t>(at::sequence_number::peek())
+                        : -1);
+    return F::apply(arguments...);
 }
 
-/// residual + a b in fp32, in the shape of `residual`.
-Tensor add_product(const Tensor& residual, const Tensor& a, const Tensor& b) {
-    const Tensor flat = as_matrix(residual);
-    Tensor sum;
-    if (a.scalar_type() == torch::kFloat)
-        sum = at::addmm(flat, a, b);
-    else if (a.is_cuda())
-        sum = at::addmm(flat, a, b, torch::kFloat);
-    else
-        sum = flat + at::mm(a, b);
-    return sum.view_as(residual);
+/// [..., columns] as [rows, columns], without gaps: the gradient of a sum is one number seen
+/// everywhere, which no product takes.
+Tensor as_matrix(const Tensor& x) { return x.reshape({-1, x.size(-1)}).contiguous(); }
+
+/// [rows, columns] as [batch, sequence, columns] with the first two of `like`.
+Tensor as_batch(const Tensor& matrix, const Tensor& like) {
+    return matrix.view({like.size(0), like.size(1), matrix.size(1)});
 }
 
-/// The gradient of a weight of y = x weightᵀ.
-Tensor weight_gradient(const Tensor& y_gradient, const Tensor& x) {
-    return product_fp32(y_gradient.t(), x);
+/// With the last dimension's elements side by side, as not every backend of attention leaves its
+/// gradients.
+Tensor with_unit_stride(const Tensor& x) { return x.stride(-1) == 1 ? x : x.contiguous(); }
+
+/// The gradient of a weight of y = x weightᵀ: fp32, whatever the type of the factors. On a GPU the
+/// product's own accumulators are written, which neither rounds to 16 bits nor takes another
+/// kernel.
+Tensor weight_gradient(const Tensor& of_y, const Tensor& x) {
+    if (x.scalar_type() == torch::kFloat) return at::mm(of_y.t(), x);
+    return x.is_cuda() ? at::mm(of_y.t(), x, torch::kFloat) : at::mm(of_y.t(), x).to(torch::kFloat);
 }
 
-/// Turns queries and keys in [batch, sequence, 3, heads, head size], in place.
-void rotate(const Tensor& heads, const Tensor& rotation) {
-    const Region region("rotary");
-    const Tensor queries_and_keys = heads.narrow(2, 0, 2);
-    const Tensor angles = rotation.unsqueeze(1).unsqueeze(1);
-    const auto pairs = [](const Tensor& x) {
-        return at::view_as_complex(x.unflatten(-1, {x.size(-1) / 2, 2}));
-    };
-    if (heads.scalar_type() == torch::kFloat) {
-        pairs(queries_and_keys).mul_(angles);
-        return;
+class Embed : public Function<Embed> {
+  public:
+    static Tensor forward(AutogradContext* context, const Tensor& weight, const Tensor& ids) {
+        const BelowAutograd no_autograd;
+        context->save_for_backward({ids});
+        context->saved_data["vocabulary"] = weight.size(0);
+        return at::embedding(weight, ids);
     }
-    const Tensor turned = pairs(queries_and_keys.to(torch::kFloat)).mul_(angles);
-    queries_and_keys.copy_(at::view_as_real(turned).flatten(-2));
-}
+
+    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        const Tensor ids = context->get_saved_variables()[0];
+        return {operations::embedding_backward(as_matrix(gradients[0]), ids.flatten(),
+                                               context->saved_data["vocabulary"].toInt()),
+                {}};
+    }
+};
+
+class Norm : public Function<Norm> {
+  public:
+    static variable_list forward(AutogradContext* context, const Tensor& residual,
+                                 const std::optional<Tensor>& pending, const Tensor& weight,
+                                 double epsilon, c10::ScalarType type) {
+        const BelowAutograd no_autograd;
+        const operations::Normed result = operations::rms_norm(
+            as_matrix(residual), pending ? as_matrix(*pending) : Tensor(), weight, epsilon, type);
+        context->save_for_backward({result.sum, result.scale, weight});
+        context->saved_data["was_pending"] = pending.has_value();
+        context->set_materialize_grads(false);
+        return {result.sum.view_as(residual), result.normed.view_as(residual)};
+    }
+
+    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        const variable_list saved = context->get_saved_variables();
+        // The last norm's sum is used nowhere else.
+        const Tensor of_sum_later = gradients[0].defined() ? as_matrix(gradients[0]) : gradients[0];
+        const bool was_pending = context->saved_data["was_pending"].toBool();
+        const operations::NormGradients result = operations::rms_norm_backward(
+            as_matrix(gradients[1]), of_sum_later, saved[0], saved[1], saved[2],
+            was_pending ? gradients[1].scalar_type() : torch::kFloat);
+        return {result.of_sum.view_as(gradients[1]),
+                was_pending ? result.of_addend.view_as(gradients[1]) : Tensor(),
+                result.of_weight,
+                {},
+                {}};
+    }
+};
 
 class ProjectHeads : public Function<ProjectHeads> {
   public:
     static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& value,
                                  const Tensor& /*q*/, const Tensor& /*k*/, const Tensor& /*v*/,
                                  const Tensor& rotation, std::int64_t num_heads) {
-        // The views made here share memory and nothing else: autograd sees three results.
-        const at::AutoDispatchBelowADInplaceOrView no_autograd;
-        const Tensor input = as_matrix(x).to(value.scalar_type());
+        const BelowAutograd no_autograd;
+        const Tensor input = as_matrix(x);
         const Tensor heads =
             at::mm(input, value.t()).view({x.size(0), x.size(1), 3, num_heads, -1});
-        rotate(heads, rotation);
+        {
+            const Region region("rotary");
+            operations::rotate(heads, rotation);
+        }
         context->save_for_backward({input, value, rotation});
         variable_list results;
         for (const Tensor& part : heads.unbind(2)) results.push_back(part.transpose(1, 2));
@@ -86,17 +136,19 @@ class ProjectHeads : public Function<ProjectHeads> {
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
         const variable_list saved = context->get_saved_variables();
-        const Tensor& input = saved[0];
         const Tensor& value = saved[1];
-        const Tensor heads = at::stack({gradients[0].transpose(1, 2), gradients[1].transpose(1, 2),
-                                        gradients[2].transpose(1, 2)},
-                                       2);
-        rotate(heads, saved[2].conj());
-        const Tensor projected = heads.view({-1, value.size(0)});
+        Tensor of_heads;
+        {
+            const Region region("rotary");
+            of_heads = operations::rotate_backward(with_unit_stride(gradients[0]),
+                                                   with_unit_stride(gradients[1]),
+                                                   with_unit_stride(gradients[2]), saved[2]);
+        }
+        const Tensor projected = of_heads.view({-1, value.size(0)});
         // Parts without a copy, so that autograd takes them as the parameters' gradients as they
         // are.
-        const variable_list of_weights = weight_gradient(projected, input).chunk(3);
-        return {product_fp32(projected, value).view({heads.size(0), heads.size(1), -1}),
+        const variable_list of_weights = weight_gradient(projected, saved[0]).chunk(3);
+        return {as_batch(at::mm(projected, value), of_heads),
                 {},
                 of_weights[0],
                 of_weights[1],
@@ -106,131 +158,194 @@ class ProjectHeads : public Function<ProjectHeads> {
     }
 };
 
-class AddLinear : public Function<AddLinear> {
-  public:
-    static Tensor forward(AutogradContext* context, const Tensor& residual, const Tensor& x,
-                          const Tensor& value, const Tensor& /*parameter*/) {
-        const at::AutoDispatchBelowADInplaceOrView no_autograd;
-        const Tensor input = as_matrix(x);
-        context->save_for_backward({input, value});
-        return add_product(residual, input, value.t());
-    }
-
-    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-        const variable_list saved = context->get_saved_variables();
-        const Tensor& value = saved[1];
-        const Tensor gradient = as_matrix(gradients[0]).to(value.scalar_type());
-        Tensor of_x = at::mm(gradient, value)
-                          .view({gradients[0].size(0), gradients[0].size(1), value.size(1)});
-        return {gradients[0], of_x, {}, weight_gradient(gradient, saved[0])};
-    }
-};
-
-class AddSwiGlu : public Function<AddSwiGlu> {
-  public:
-    static Tensor forward(AutogradContext* context, const Tensor& residual, const Tensor& x,
-                          const Tensor& gate_up_value, const Tensor& down_value,
-                          const Tensor& /*w1*/, const Tensor& /*w3*/, const Tensor& /*w2*/) {
-        const Region region("feed-forward");
-        const at::AutoDispatchBelowADInplaceOrView no_autograd;
-        const Tensor input = as_matrix(x).to(gate_up_value.scalar_type());
-        const Tensor gate_up = at::mm(input, gate_up_value.t());
-        const std::int64_t width = down_value.size(1);
-        const Tensor product = at::silu(gate_up.narrow(1, 0, width));
-        product.mul_(gate_up.narrow(1, width, width));
-        context->save_for_backward({input, gate_up, gate_up_value, down_value});
-        return add_product(residual, product, down_value.t());
-    }
-
-    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-        const Region region("feed-forward");
-        const variable_list saved = context->get_saved_variables();
-        const Tensor& gate_up = saved[1];
-        const Tensor& down_value = saved[3];
-        const std::int64_t width = down_value.size(1);
-        const Tensor gate = gate_up.narrow(1, 0, width);
-        const Tensor up = gate_up.narrow(1, width, width);
-
-        const Tensor gradient = as_matrix(gradients[0]).to(down_value.scalar_type());
-        const Tensor activated = at::silu(gate);
-        // The product is made again rather than kept: two reads for a third of the memory.
-        Tensor of_down = weight_gradient(gradient, activated * up);
-        const Tensor of_product = at::mm(gradient, down_value);
-        const Tensor of_gate_up = at::empty_like(gate_up);
-        Tensor of_gate = of_gate_up.narrow(1, 0, width);
-        Tensor of_up = of_gate_up.narrow(1, width, width);
-        at::mul_out(of_up, of_product, activated);
-        of_product.mul_(up);
-        at::silu_backward_out(of_gate, of_product, gate);
-
-        const variable_list of_weights = weight_gradient(of_gate_up, saved[0]).chunk(2);
-        return {gradients[0],
-                product_fp32(of_gate_up, saved[2]).view_as(gradients[0]),
-                {},
-                {},
-                of_weights[0],
-                of_weights[1],
-                of_down};
-    }
-};
-
 class Linear : public Function<Linear> {
   public:
     static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& value,
                           const Tensor& /*parameter*/) {
-        const at::AutoDispatchBelowADInplaceOrView no_autograd;
-        const Tensor input = as_matrix(x).to(value.scalar_type());
+        const BelowAutograd no_autograd;
+        const Tensor input = as_matrix(x);
         context->save_for_backward({input, value});
-        return at::mm(input, value.t()).view({x.size(0), x.size(1), value.size(0)});
+        return as_batch(at::mm(input, value.t()), x);
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
         const variable_list saved = context->get_saved_variables();
-        // That of a sum is one number seen everywhere, which no product takes.
-        const Tensor gradient = as_matrix(gradients[0]).contiguous();
-        return {product_fp32(gradient, saved[1])
-                    .view({gradients[0].size(0), gradients[0].size(1), saved[1].size(1)}),
-                {},
-                weight_gradient(gradient, saved[0])};
+        const Tensor of_y = as_matrix(gradients[0]);
+        return {
+            as_batch(at::mm(of_y, saved[1]), gradients[0]), {}, weight_gradient(of_y, saved[0])};
     }
 };
 
+class SwiGlu : public Function<SwiGlu> {
+  public:
+    static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& gate_up_value,
+                          const Tensor& down_value, const Tensor& /*w1*/, const Tensor& /*w3*/,
+                          const Tensor& /*w2*/) {
+        const BelowAutograd no_autograd;
+        const Tensor input = as_matrix(x);
+        const Tensor gate_up = at::mm(input, gate_up_value.t());
+        context->save_for_backward({input, gate_up, gate_up_value, down_value});
+        return as_batch(at::mm(operations::swiglu(gate_up), down_value.t()), x);
+    }
+
+    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        const variable_list saved = context->get_saved_variables();
+        const Tensor of_y = as_matrix(gradients[0]);
+        // The product is made again rather than kept: a third of the memory for one more write.
+        const operations::SwiGluGradients made =
+            operations::swiglu_backward(at::mm(of_y, saved[3]), saved[1]);
+        const variable_list of_weights = weight_gradient(made.of_gate_up, saved[0]).chunk(2);
+        return {as_batch(at::mm(made.of_gate_up, saved[2]), gradients[0]),
+                {},
+                {},
+                of_weights[0],
+                of_weights[1],
+                weight_gradient(of_y, made.product)};
+    }
+};
+
+class Sum : public Function<Sum> {
+  public:
+    static Tensor forward(AutogradContext* context, const Tensor& logits) {
+        const BelowAutograd no_autograd;
+        context->saved_data["sizes"] = logits.sizes();
+        context->saved_data["type"] = static_cast<std::int64_t>(logits.scalar_type());
+        return logits.sum(torch::kFloat);
+    }
+
+    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        const auto type = static_cast<c10::ScalarType>(context->saved_data["type"].toInt());
+        return {at::empty(context->saved_data["sizes"].toIntVector(),
+                          gradients[0].options().dtype(type))
+                    .fill_(gradients[0])};
+    }
+};
+
+class CrossEntropy : public Function<CrossEntropy> {
+  public:
+    static Tensor forward(AutogradContext* context, const Tensor& logits, const Tensor& targets) {
+        const BelowAutograd no_autograd;
+        const operations::CrossEntropy result = operations::cross_entropy(logits, targets);
+        context->save_for_backward({logits, targets, result.log_sums});
+        return result.loss;
+    }
+
+    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        const variable_list saved = context->get_saved_variables();
+        return {operations::cross_entropy_backward(gradients[0], saved[0], saved[1], saved[2]), {}};
+    }
+};
+
+struct NamedBackend {
+    std::string_view name;
+    at::SDPBackend backend;
+};
+constexpr NamedBackend backends[] = {{"flash", at::SDPBackend::flash_attention},
+                                     {"cudnn", at::SDPBackend::cudnn_attention},
+                                     {"efficient", at::SDPBackend::efficient_attention},
+                                     {"math", at::SDPBackend::math}};
+
+std::atomic<at::SDPBackend> last_backend = at::SDPBackend::error;
+
+/// The backend that is tried first on a GPU. None: LibTorch's own order stands, which begins with
+/// cuDNN on Hopper and Blackwell and with flash on others.
+std::optional<at::SDPBackend> preferred_backend() {
+    const char* const asked = std::getenv("ISOSWEEP_ATTENTION");
+    if (asked == nullptr) return std::nullopt;
+    for (const NamedBackend& named : backends)
+        if (named.name == asked && named.backend != at::SDPBackend::math) return named.backend;
+    throw std::invalid_argument("ISOSWEEP_ATTENTION=" + std::string(asked) +
+                                ": expected flash, cudnn or efficient");
+}
+
+at::SDPBackend backend_for(const Heads& heads) {
+    return static_cast<at::SDPBackend>(at::_fused_sdp_choice(
+        heads.queries, heads.keys, heads.values, /*attn_mask=*/{}, /*dropout_p=*/0,
+        /*is_causal=*/true));
+}
+
+/// Puts the preferred backend before the others, once: the order is the process'.
+void order_backends(const Heads& heads) {
+    static const bool ordered = [&] {
+        const auto preferred = preferred_backend();
+        if (!preferred) return true;
+        // With its first choice LibTorch sets its own order, which must not undo ours.
+        backend_for(heads);
+        auto order = at::globalContext().sDPPriorityOrder();
+        std::stable_partition(order.begin(), order.end(),
+                              [&](at::SDPBackend backend) { return backend == *preferred; });
+        std::vector<std::int64_t> numbers;
+        for (const at::SDPBackend backend : order)
+            numbers.push_back(static_cast<std::int64_t>(backend));
+        at::globalContext().setSDPPriorityOrder(numbers);
+        return true;
+    }();
+    static_cast<void>(ordered);
+}
+
 }  // namespace
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
+void Stream::add(Tensor x) {
+    assert(!pending_.defined());
+    pending_ = std::move(x);
+}
+
+Tensor Stream::norm(const Tensor& weight, double epsilon, c10::ScalarType type) {
     const Region region("norm");
-    return at::rms_norm(x, {x.size(-1)}, weight, epsilon);
+    const auto pending = pending_.defined() ? std::optional(pending_) : std::nullopt;
+    variable_list results =
+        apply_as<Norm>("isosweep::fused::norm", residual_, pending, weight, epsilon, type);
+    residual_ = std::move(results[0]);
+    pending_.reset();
+    return std::move(results[1]);
+}
+
+Tensor Stream::sum() const { return pending_.defined() ? residual_ + pending_ : residual_; }
+
+Tensor embed(const Tensor& ids, const Tensor& weight) {
+    const Region region("embedding");
+    return apply_as<Embed>("isosweep::fused::embed", weight, ids);
 }
 
 Heads project_heads(const Tensor& x, const Weight& weight, const Tensor& rotation,
                     std::int64_t num_heads) {
     const Region region("projections");
-    const variable_list heads = ProjectHeads::apply(x, weight.value, weight.first, weight.second,
-                                                    weight.third, rotation, num_heads);
+    const variable_list heads =
+        apply_as<ProjectHeads>("isosweep::fused::project_heads", x, weight.value, weight.first,
+                               weight.second, weight.third, rotation, num_heads);
     return {heads[0], heads[1], heads[2]};
 }
 
 Tensor attend(const Heads& heads) {
     const Region region("attention");
+    if (heads.queries.is_cuda()) order_backends(heads);
+    last_backend = backend_for(heads);
     return at::scaled_dot_product_attention(heads.queries, heads.keys, heads.values,
                                             /*attn_mask=*/{}, /*dropout_p=*/0, /*is_causal=*/true)
         .transpose(1, 2)
         .flatten(2);
 }
 
-Tensor add_linear(const Tensor& residual, const Tensor& x, const Weight& weight) {
-    return AddLinear::apply(residual, x, weight.value, weight.first);
-}
-
-Tensor add_swiglu(const Tensor& residual, const Tensor& x, const Weight& gate_up,
-                  const Weight& down) {
-    return AddSwiGlu::apply(residual, x, gate_up.value, down.value, gate_up.first, gate_up.second,
-                            down.first);
+std::string_view attention_backend() {
+    for (const NamedBackend& named : backends)
+        if (named.backend == last_backend) return named.name;
+    return {};
 }
 
 Tensor linear(const Tensor& x, const Weight& weight) {
-    const Region region("output projection");
-    return Linear::apply(x, weight.value, weight.first);
+    return apply_as<Linear>("isosweep::fused::linear", x, weight.value, weight.first);
+}
+
+Tensor swiglu(const Tensor& x, const Weight& gate_up, const Weight& down) {
+    const Region region("feed-forward");
+    return apply_as<SwiGlu>("isosweep::fused::swiglu", x, gate_up.value, down.value, gate_up.first,
+                            gate_up.second, down.first);
+}
+
+Tensor sum(const Tensor& logits) { return apply_as<Sum>("isosweep::fused::sum", logits); }
+
+Tensor cross_entropy(const Tensor& logits, const Tensor& targets) {
+    return apply_as<CrossEntropy>("isosweep::fused::cross_entropy", logits, targets);
 }
 
 }  // namespace isosweep::fused

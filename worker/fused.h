@@ -3,11 +3,14 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <string_view>
+#include <utility>
 
-/// The operations of `kernels = fused`: those of LibTorch that do more in one kernel, under
-/// autograd functions that keep only what the backward pass cannot do without. The residual stream
-/// and all gradients of weights are fp32, products have the type of the weights that they are given
-/// (fp32, or bf16 cast from the fp32 parameters). Autocast is off while they run.
+/// The parts of a model with `kernels = fused`: merged matrix products and the operations between
+/// them (operations.h), under autograd functions that keep only what the backward pass cannot do
+/// without. The residual stream and the gradients of weights are fp32; products, what lies between
+/// them and its gradients have the type of the weights that they are given (fp32, or bf16 cast from
+/// the fp32 parameters). Autocast is off while they run.
 namespace isosweep::fused {
 
 /// A weight as an operation uses it: `value` is what is multiplied (cast and merged), the
@@ -19,6 +22,27 @@ struct Weight {
     torch::Tensor third = {};   ///< likewise
 };
 
+/// The residual stream, [batch, sequence, d_model] in fp32. What is added to it waits for the next
+/// norm, which reads it anyway: a sum is written once, together with its norm.
+class Stream {
+  public:
+    explicit Stream(torch::Tensor x) : residual_(std::move(x)) {}
+
+    /// Adds x, in the type of the products. Once between two norms.
+    void add(torch::Tensor x);
+
+    /// The stream's root-mean-square norm over the last dimension, in `type`; weight: fp32
+    /// [d_model].
+    torch::Tensor norm(const torch::Tensor& weight, double epsilon, c10::ScalarType type);
+
+    /// The stream as a tensor.
+    torch::Tensor sum() const;
+
+  private:
+    torch::Tensor residual_;
+    torch::Tensor pending_;  ///< what was added and no norm has seen, if any
+};
+
 /// Queries, keys and values, each [batch, heads, sequence, head size].
 struct Heads {
     torch::Tensor queries;
@@ -26,28 +50,36 @@ struct Heads {
     torch::Tensor values;
 };
 
-/// Root-mean-square norm over the last dimension, in and out fp32.
-torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon);
+/// The rows of weight [vocabulary, d_model] (fp32) that ids [batch, sequence] name.
+torch::Tensor embed(const torch::Tensor& ids, const torch::Tensor& weight);
 
-/// Queries, keys and values of x [batch, sequence, d_model] (fp32), the first two rotated:
-/// `rotation` holds cos + i sin of each position's angles, [sequence, head size / 2]. `weight`
-/// merges the three projections. Rotated pairs stay neighbours, where the reference gathers halves:
-/// products of queries and keys are the same.
+/// Queries, keys and values of x [batch, sequence, d_model], the first two rotated: `rotation`
+/// holds cos + i sin of each position's angles, [sequence, head size / 2]. `weight` merges the
+/// three projections. Rotated pairs stay neighbours, where the reference gathers halves: products
+/// of queries and keys are the same.
 Heads project_heads(const torch::Tensor& x, const Weight& weight, const torch::Tensor& rotation,
                     std::int64_t num_heads);
 
-/// Causal attention of heads, [batch, sequence, d_model], in the heads' type.
+/// Causal attention of heads, [batch, sequence, d_model], in the heads' type. On a GPU by the first
+/// backend of LibTorch's scaled_dot_product_attention that takes such heads; the environment
+/// variable ISOSWEEP_ATTENTION (flash, cudnn or efficient) names one to try before all others.
+/// \throws std::invalid_argument where it names something else
 torch::Tensor attend(const Heads& heads);
 
-/// residual + x weightᵀ in fp32; x in the weight's type.
-torch::Tensor add_linear(const torch::Tensor& residual, const torch::Tensor& x,
-                         const Weight& weight);
+/// What computed the last `attend` of this process: flash, cudnn, efficient or math (operation by
+/// operation). Empty before the first.
+std::string_view attention_backend();
 
-/// residual + w2 (silu(w1 x) * w3 x); x fp32, `gate_up` merges w1 and w3.
-torch::Tensor add_swiglu(const torch::Tensor& residual, const torch::Tensor& x,
-                         const Weight& gate_up, const Weight& down);
-
-/// x weightᵀ in the weight's type; x fp32.
+/// x weightᵀ.
 torch::Tensor linear(const torch::Tensor& x, const Weight& weight);
+
+/// w2 (silu(w1 x) * w3 x); `gate_up` merges w1 and w3.
+torch::Tensor swiglu(const torch::Tensor& x, const Weight& gate_up, const Weight& down);
+
+/// The sum of all logits: fp32, and added up in it.
+torch::Tensor sum(const torch::Tensor& logits);
+
+/// The mean cross entropy of logits [rows, vocabulary] against targets [rows] (int64): fp32.
+torch::Tensor cross_entropy(const torch::Tensor& logits, const torch::Tensor& targets);
 
 }  // namespace isosweep::fused

@@ -18,6 +18,16 @@ AdamW::AdamW(std::vector<at::Tensor> parameters, const Options& options)
 
 void AdamW::step() { update(options_.learning_rate); }
 
+void AdamW::make_state() {
+    if (!steps_.empty()) return;
+    const at::NoGradGuard no_grad;
+    for (const at::Tensor& parameter : parameters_) {
+        first_moments_.push_back(at::zeros_like(parameter));
+        second_moments_.push_back(at::zeros_like(parameter));
+        steps_.push_back(at::zeros({}, parameter.options()));
+    }
+}
+
 void AdamW::prepare() {
     update(0);  // moves no parameter, whatever the gradients
     for (auto* tensors : {&first_moments_, &second_moments_, &steps_}) at::_foreach_zero_(*tensors);
@@ -32,13 +42,7 @@ std::vector<at::Tensor> AdamW::state() const {
 
 void AdamW::update(double learning_rate) {
     const at::NoGradGuard no_grad;
-    if (steps_.empty()) {
-        for (const at::Tensor& parameter : parameters_) {
-            first_moments_.push_back(at::zeros_like(parameter));
-            second_moments_.push_back(at::zeros_like(parameter));
-            steps_.push_back(at::zeros({}, parameter.options()));
-        }
-    }
+    make_state();
     for (const at::Tensor& parameter : parameters_) gradients_.push_back(parameter.grad());
     at::_foreach_add_(steps_, 1);
     at::_fused_adamw_(parameters_, gradients_, first_moments_, second_moments_,

@@ -25,8 +25,11 @@ class AdamW {
     /// the moments, as PyTorch's does.
     void step();
 
-    /// Makes the moments and runs the update once with no effect, so that all that a first step
-    /// does is done before a graph captures one.
+    /// Makes the moments where there are none yet.
+    void make_state();
+
+    /// Runs the update once with no effect, so that all that a first step does is done before a
+    /// graph captures one.
     void prepare();
 
     /// The moments and step counts; empty before the first step.

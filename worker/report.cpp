@@ -63,6 +63,20 @@ std::string ledger_text(const json::object& measurement) {
     return join(parts, ", ");
 }
 
+/// What served `kernels = fused`.
+std::string kernels_text(const json::object& measurement) {
+    const auto string_of = [&](std::string_view key) -> std::string {
+        const json::value* const value = measurement.if_contains(key);
+        return value ? std::string(value->as_string()) : "";
+    };
+    std::string text = string_of("kernels_backend");
+    if (const auto origin = string_of("kernels_origin"); !origin.empty())
+        text += " (" + origin + ")";
+    text += ", attention: " + string_of("attention_backend");
+    if (const auto note = string_of("kernels_note"); !note.empty()) text += "; " + note;
+    return text;
+}
+
 std::string device_row(const json::object& measurement) {
     return row("device", std::string(measurement.at("device_name").as_string()) + " (" +
                              std::string(measurement.at("device").as_string()) + ")");
@@ -126,6 +140,7 @@ std::string report_text(const Cell& cell, const CellResult& result) {
 
     text += device_row(measurement);
     text += program_row();
+    if (measurement.contains("kernels_backend")) text += row("kernels", kernels_text(measurement));
     text += row("parameters", grouped(measurement.at("num_params").as_int64()));
     text += row("steps", std::to_string(samples.size()) + " measured after " +
                              std::to_string(warmup.size()) + " to warm up" +

@@ -15,7 +15,9 @@
 #include "cell_setup.h"
 #include "device.h"
 #include "errors.h"
+#include "fused.h"
 #include "host.h"
+#include "operations.h"
 #include "timing.h"
 
 namespace isosweep {
@@ -127,6 +129,18 @@ void add_device(json::object& measurement, torch::Device device) {
     }
 }
 
+/// What ran in place of the reference's operations.
+void add_kernels(json::object& measurement, torch::Device device) {
+    const operations::Served served = operations::served(device);
+    measurement["kernels_backend"] = served.backend;
+    if (!served.origin.empty()) {
+        measurement["kernels_origin"] = served.origin;
+        measurement["kernels_load_ms"] = served.load_ms;
+    }
+    if (!served.note.empty()) measurement["kernels_note"] = served.note;
+    measurement["attention_backend"] = fused::attention_backend();
+}
+
 /// What else the host does, and what slows the program down.
 void add_host(json::object& measurement) {
     measurement["cpus"] = host::cpu_count();
@@ -184,6 +198,7 @@ json::object measure(const Cell& cell, torch::Device device, std::string_view& p
     add_memory(measurement, seen);
     add_passes(measurement, seen);
     if (cell.cuda_graph) measurement["capture_ms"] = seen.capture_ms;
+    if (cell.kernels == Kernels::fused) add_kernels(measurement, device);
     add_activity(measurement, activity);
     if (monitor) add(measurement, "other_gpu_processes", monitor->other_processes());
     measurement["total_ms"] = ms_since(start);

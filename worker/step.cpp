@@ -7,6 +7,7 @@
 #include <cassert>
 #include <utility>
 
+#include "fused.h"
 #include "precision.h"
 #include "region.h"
 
@@ -59,6 +60,9 @@ void Step::run(std::size_t part) {
 }
 
 void Step::rehearse() {
+    // Before all that comes and goes: moments in the room of activations that are gone would keep
+    // the rest of it from being given back.
+    if (pass_type_ == PassType::train_step) optimizer_.make_state();
     for (std::size_t part = 0; part < std::min<std::size_t>(parts().size(), 2); ++part) run(part);
     if (pass_type_ == PassType::train_step) optimizer_.prepare();
     prepare();
@@ -96,16 +100,20 @@ void Step::forward() {
     // pass outside of it.
     const Autocast autocast(ids_.device().type(), precision_);
     torch::Tensor logits = model_->forward(ids_);
+    const bool is_fused = model_->options().kernels == Kernels::fused;
     const Region region("loss");
     switch (pass_type_) {
         case PassType::forward:
             logits_ = std::move(logits);
             return;
         case PassType::forward_backward:
-            loss_ = logits.sum();
+            loss_ = is_fused ? fused::sum(logits) : logits.sum();
             return;
         case PassType::train_step:
-            loss_ = at::cross_entropy_loss(logits.flatten(0, 1), targets_.flatten());
+            const torch::Tensor rows = logits.flatten(0, 1);
+            const torch::Tensor targets = targets_.flatten();
+            loss_ = is_fused ? fused::cross_entropy(rows, targets)
+                             : at::cross_entropy_loss(rows, targets);
             return;
     }
 }

@@ -9,6 +9,7 @@
 
 #include "checkpoint.h"
 #include "fused.h"
+#include "operations.h"
 #include "precision.h"
 #include "region.h"
 #include "weights.h"
@@ -43,11 +44,6 @@ torch::Tensor register_weight(torch::nn::Module& parent, const char* name,
 torch::Tensor embed(const torch::Tensor& ids, const torch::Tensor& weight) {
     const Region region("embedding");
     return weight.index({ids});
-}
-
-torch::Tensor embed_fused(const torch::Tensor& ids, const torch::Tensor& weight) {
-    const Region region("embedding");
-    return torch::embedding(weight, ids);
 }
 
 /// Root-mean-square norm, computed in fp32 and cast back.
@@ -116,15 +112,15 @@ class Attention : public torch::nn::Module {
         return torch::linear(mixed.transpose(1, 2).flatten(2), output_);
     }
 
-    /// The same by fused kernels, added to the residual: x is normed, both are fp32, `block` holds
-    /// the model's weights in the type of the products.
-    torch::Tensor add_fused(const torch::Tensor& residual, const torch::Tensor& x,
-                            const torch::Tensor& block, const Positions& positions) const {
+    /// The same by fused kernels; `block` holds the model's weights in the type of x, which is that
+    /// of the products.
+    torch::Tensor forward_fused(const torch::Tensor& x, const torch::Tensor& block,
+                                const Positions& positions) const {
         const std::int64_t d = q_.size(0);
-        const fused::Heads heads = fused::project_heads(x, {merged(block, q_, 3 * d), q_, k_, v_},
-                                                        positions.rotation, num_heads_);
-        return fused::add_linear(residual, fused::attend(heads),
-                                 {merged(block, output_, d), output_});
+        const torch::Tensor mixed = fused::attend(fused::project_heads(
+            x, {merged(block, q_, 3 * d), q_, k_, v_}, positions.rotation, num_heads_));
+        const Region region("projections");
+        return fused::linear(mixed, {merged(block, output_, d), output_});
     }
 
   private:
@@ -154,11 +150,10 @@ class SwiGlu : public torch::nn::Module {
         return torch::linear(torch::silu(torch::linear(x, w1_)) * torch::linear(x, w3_), w2_);
     }
 
-    /// The same by fused kernels, as `Attention::add_fused`.
-    torch::Tensor add_fused(const torch::Tensor& residual, const torch::Tensor& x,
-                            const torch::Tensor& block) const {
-        return fused::add_swiglu(residual, x, {merged(block, w1_, 2 * w1_.size(0)), w1_, w3_},
-                                 {merged(block, w2_, w2_.size(0)), w2_});
+    /// The same by fused kernels, as `Attention::forward_fused`.
+    torch::Tensor forward_fused(const torch::Tensor& x, const torch::Tensor& block) const {
+        return fused::swiglu(x, {merged(block, w1_, 2 * w1_.size(0)), w1_, w3_},
+                             {merged(block, w2_, w2_.size(0)), w2_});
     }
 
   private:
@@ -200,13 +195,14 @@ class TransformerBlock : public torch::nn::Module {
         return y + feed_forward_->forward(rms_norm(y, norm2_));
     }
 
-    /// The same by fused kernels; x is fp32, `block` holds the model's weights in the type of the
-    /// products.
-    torch::Tensor forward_fused(const torch::Tensor& x, const torch::Tensor& block,
-                                const Positions& positions) const {
-        const torch::Tensor y =
-            attention_->add_fused(x, fused::rms_norm(x, norm1_, norm_epsilon), block, positions);
-        return feed_forward_->add_fused(y, fused::rms_norm(y, norm2_, norm_epsilon), block);
+    /// The same by fused kernels, with the stream at hand; `block` holds the model's weights in the
+    /// type of the products.
+    void forward_fused(fused::Stream& stream, const torch::Tensor& block,
+                       const Positions& positions) const {
+        const c10::ScalarType type = block.scalar_type();
+        stream.add(
+            attention_->forward_fused(stream.norm(norm1_, norm_epsilon, type), block, positions));
+        stream.add(feed_forward_->forward_fused(stream.norm(norm2_, norm_epsilon, type), block));
     }
 
   private:
@@ -265,30 +261,20 @@ torch::Tensor TransformerImpl::forward(const torch::Tensor& ids) {
     return options_.kernels == Kernels::fused ? forward_fused(ids) : forward_reference(ids);
 }
 
-torch::Tensor TransformerImpl::run_blocks(
-    torch::Tensor x,
-    const std::function<torch::Tensor(const TransformerBlock&, const torch::Tensor&)>& run) const {
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
-        const Part part = [block = blocks_[i], i, run](const torch::Tensor& in) {
-            const Region region("layer", i);
-            return run(*block, in);
-        };
-        x = options_.activation_checkpointing ? checkpoint(part, x) : part(x);
-    }
-    return x;
-}
-
 torch::Tensor TransformerImpl::forward_reference(const torch::Tensor& ids) const {
     const std::int64_t sequence = ids.size(-1);
     const Positions positions{cosines_.narrow(0, 0, sequence),
                               sines_.narrow(0, 0, sequence),
                               future_mask_.narrow(0, 0, sequence).narrow(1, 0, sequence),
                               {}};
-    const torch::Tensor x =
-        run_blocks(embed(ids, embedding_),
-                   [positions](const TransformerBlock& block, const torch::Tensor& in) {
-                       return block.forward(in, positions);
-                   });
+    torch::Tensor x = embed(ids, embedding_);
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+        const Part part = [block = blocks_[i], i, positions](const torch::Tensor& in) {
+            const Region region("layer", i);
+            return block->forward(in, positions);
+        };
+        x = options_.activation_checkpointing ? checkpoint(part, x) : part(x);
+    }
     const torch::Tensor normed = rms_norm(x, norm_);
     const Region region("output projection");
     return torch::linear(normed, projection_);
@@ -301,19 +287,29 @@ torch::Tensor TransformerImpl::forward_fused(const torch::Tensor& ids) const {
                                      : torch::kFloat;
     // The types are chosen here, operation by operation.
     const Autocast none(device, Precision::fp32);
-    torch::Tensor weights;
-    {
-        const torch::NoGradGuard no_grad;
-        weights = linear_weights_.to(type);
-    }
+    const torch::Tensor weights = operations::cast(linear_weights_, type);
     const Positions positions{{}, {}, {}, rotation_.narrow(0, 0, ids.size(-1))};
-    const torch::Tensor x =
-        run_blocks(embed_fused(ids, embedding_),
-                   [positions, weights](const TransformerBlock& block, const torch::Tensor& in) {
-                       return block.forward_fused(in, weights, positions);
-                   });
-    return fused::linear(fused::rms_norm(x, norm_, norm_epsilon),
-                         {merged(weights, projection_, config_.vocab_size), projection_});
+    fused::Stream stream(fused::embed(ids, embedding_));
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+        const auto run = [block = blocks_[i], i, weights, positions](fused::Stream& of_block) {
+            const Region region("layer", i);
+            block->forward_fused(of_block, weights, positions);
+        };
+        if (!options_.activation_checkpointing) {
+            run(stream);
+            continue;
+        }
+        // Added up between blocks, so that one tensor is all that a block keeps.
+        const Part part = [run](const torch::Tensor& in) {
+            fused::Stream of_block(in);
+            run(of_block);
+            return of_block.sum();
+        };
+        stream = fused::Stream(checkpoint(part, stream.sum()));
+    }
+    const torch::Tensor normed = stream.norm(norm_, norm_epsilon, type);
+    const Region region("output projection");
+    return fused::linear(normed, {merged(weights, projection_, config_.vocab_size), projection_});
 }
 
 Transformer create_model(const ModelConfig& config, std::int64_t context_length,

@@ -43,34 +43,43 @@ std::string content_of(const std::string& path) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
+void check_breakdown(const Cell& cell, const std::set<std::string>& expected,
+                     std::int64_t least_kernels) {
+    CAPTURE(describe(cell));
+    const CellResult result = inspect(cell, {.breakdown = true});
+    REQUIRE_MESSAGE(result.status == Status::ok, json::serialize(result.error));
+    const json::object& breakdown = result.measurement.at("breakdown").as_object();
+    const double step = breakdown.at("step_ms").as_double();
+    const double sum = breakdown.at("sum_ms").as_double();
+    CHECK(std::abs(sum - step) < 0.03 * step);
+    std::set<std::string> groups;
+    std::int64_t kernels = 0;
+    for (const json::value& group : breakdown.at("groups").as_array()) {
+        groups.emplace(group.at("group").as_string());
+        kernels += group.at("count").as_int64();
+        CHECK(group.at("ms").as_double() >= 0);
+    }
+    CHECK(kernels > least_kernels);
+    for (const std::string& group : expected) CHECK_MESSAGE(groups.contains(group), group);
+    CHECK(groups.contains("optimizer") == (cell.pass_type == PassType::train_step));
+    CHECK(groups.contains("loss") == (cell.pass_type != PassType::forward));
+}
+
 TEST_CASE("a breakdown adds up to the step, and names its groups") {
     if (skipped()) return;
     for (const auto& [pass, name] : EnumNames<PassType>::value)
         for (const Precision precision : {Precision::fp32, Precision::bf16}) {
-            CAPTURE(name);
-            CAPTURE(to_name(precision));
             Cell cell = small_cell();
             cell.pass_type = pass;
             cell.precision = precision;
-            const CellResult result = inspect(cell, {.breakdown = true});
-            REQUIRE_MESSAGE(result.status == Status::ok, json::serialize(result.error));
-            const json::object& breakdown = result.measurement.at("breakdown").as_object();
-            const double step = breakdown.at("step_ms").as_double();
-            const double sum = breakdown.at("sum_ms").as_double();
-            CHECK(std::abs(sum - step) < 0.03 * step);
-            std::set<std::string> groups;
-            std::int64_t kernels = 0;
-            for (const json::value& group : breakdown.at("groups").as_array()) {
-                groups.emplace(group.at("group").as_string());
-                kernels += group.at("count").as_int64();
-                CHECK(group.at("ms").as_double() >= 0);
-            }
-            CHECK(kernels > 50);
-            for (const char* group : {"matrix products", "softmax", "normalisation", "rotary",
-                                      "elementwise", "embedding", "gaps"})
-                CHECK_MESSAGE(groups.contains(group), group);
-            CHECK(groups.contains("optimizer") == (pass == PassType::train_step));
-            CHECK(groups.contains("loss") == (pass != PassType::forward));
+            std::set<std::string> groups = {
+                "matrix products", "softmax",   "normalisation", "rotary",
+                "elementwise",     "embedding", "gaps"};
+            check_breakdown(cell, groups, 50);
+            cell.kernels = Kernels::fused;
+            groups.erase("softmax");
+            groups.insert("attention");
+            check_breakdown(cell, groups, 9 * cell.num_layers);
         }
 }
 

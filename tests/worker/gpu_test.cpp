@@ -144,6 +144,54 @@ TEST_CASE("every pass and precision measures on the GPU") {
             }
 }
 
+/// The result of a small training step by fused kernels, with an environment variable set.
+json::object fused_step(const char* precision, const char* variable = nullptr,
+                        const char* value = nullptr) {
+    if (variable) ::setenv(variable, value, /*overwrite=*/1);
+    const ProgramRun run =
+        run_worker({"--model-size", "tiny", "--context-length", "128", "--pass-type", "train_step",
+                    "--precision", precision, "--kernels", "fused", "--json"},
+                   "", /*with_cuda=*/true);
+    if (variable) ::unsetenv(variable);
+    return json::parse(run.out).as_object();
+}
+
+json::object measured(const json::object& result) {
+    REQUIRE_MESSAGE(result.at("status") == "ok", json::serialize(result));
+    return result.at("measurement").as_object();
+}
+
+TEST_CASE("the row names the attention that ran, which may be asked for") {
+    if (skipped()) return;
+    for (const char* backend : {"flash", "cudnn", "efficient"}) {
+        CAPTURE(backend);
+        CHECK(measured(fused_step("bf16", "ISOSWEEP_ATTENTION", backend)).at("attention_backend") ==
+              backend);
+    }
+    // What was asked for does not take fp32, so another one does, and is named.
+    CHECK(measured(fused_step("fp32", "ISOSWEEP_ATTENTION", "flash")).at("attention_backend") ==
+          "efficient");
+    const json::object refused = fused_step("bf16", "ISOSWEEP_ATTENTION", "flesh");
+    CHECK(refused.at("status") != "ok");
+    CHECK(refused.at("error").at("message") ==
+          "ISOSWEEP_ATTENTION=flesh: expected flash, cudnn or efficient");
+}
+
+TEST_CASE("the row names what served fused kernels, and both give the same losses") {
+    if (skipped()) return;
+    for (const char* precision : {"fp32", "bf16"}) {
+        CAPTURE(precision);
+        const json::object ours = measured(fused_step(precision));
+        CHECK(ours.at("kernels_backend") == "cuda");
+        CHECK(ours.at("kernels_load_ms").to_number<double>() > 0);
+        const json::object theirs = measured(fused_step(precision, "ISOSWEEP_KERNELS", "libtorch"));
+        CHECK(theirs.at("kernels_backend") == "libtorch");
+        CHECK(theirs.at("kernels_note") == "ISOSWEEP_KERNELS=libtorch");
+        CHECK(ours.at("loss").to_number<double>() ==
+              doctest::Approx(theirs.at("loss").to_number<double>()).epsilon(1e-2));
+    }
+}
+
 TEST_CASE("the memory ledger closes in every variant, and a graph holds no more than its step") {
     if (skipped()) return;
     for (const auto& [pass, name] : EnumNames<PassType>::value)

@@ -245,6 +245,33 @@ TEST_CASE("--breakdown adds up to the step") {
     }
 }
 
+TEST_CASE("--breakdown names the parts of fused kernels, forward and backward") {
+    std::map<std::string, std::int64_t> forward;
+    for (const char* pass : {"forward", "train_step"}) {
+        CAPTURE(pass);
+        const ProgramRun run =
+            run_worker(tiny_with({"--kernels", "fused", "--precision", "bf16", "--pass-type", pass,
+                                  "--breakdown", "--json"}));
+        CHECK(run.err == "");
+        REQUIRE(run.exit_code == 0);
+        const json::value result = json::parse(run.out);
+        const json::object& breakdown = result.at("measurement").at("breakdown").as_object();
+        std::map<std::string, std::int64_t> counts;
+        for (const json::value& group : breakdown.at("groups").as_array())
+            counts[std::string(group.at("group").as_string())] = group.at("count").as_int64();
+        CHECK_FALSE(counts.contains("softmax"));
+        for (const char* group :
+             {"matrix products", "attention", "normalisation", "rotary", "embedding"}) {
+            CAPTURE(group);
+            CHECK(counts[group] > 0);
+            // The backward pass does as much again.
+            if (!forward.empty()) CHECK(counts[group] > forward[group]);
+        }
+        CHECK(counts.contains("loss") == !forward.empty());
+        forward = counts;
+    }
+}
+
 TEST_CASE("--breakdown for a person") {
     const ProgramRun run = run_worker(tiny_with({"--breakdown"}));
     CHECK(run.exit_code == 0);
@@ -261,58 +288,57 @@ TEST_CASE("a cell with a CUDA graph is looked at without it, and says so") {
     CHECK(run.out.find("the step without its CUDA graph") != std::string::npos);
 }
 
-TEST_CASE("--trace is a Chrome trace with our regions, from one step") {
+/// The regions of a trace and how often each was, and the number of its operations.
+struct TraceContent {
+    std::multiset<std::string> regions;
+    std::size_t operations = 0;
+};
+
+TraceContent traced_training_step(const Words& more) {
     const TemporaryFolder folder;
-    const ProgramRun run = run_worker(tiny_with(
-        {"--pass-type", "train_step", "--trace", folder.file("trace.json"), "--profile"}));
+    Words words = {"--pass-type", "train_step", "--trace", folder.file("trace.json"), "--profile"};
+    words.insert(words.end(), more.begin(), more.end());
+    const ProgramRun run = run_worker(tiny_with(words));
     CHECK(run.err == "");
     REQUIRE(run.exit_code == 0);
     CHECK(run.out.find("trace.json") != std::string::npos);
     const json::value trace = json::parse(content_of(folder.file("trace.json")));
-    std::multiset<std::string> regions;
-    std::size_t operations = 0;
+    TraceContent content;
     for (const json::value& event : trace.at("traceEvents").as_array()) {
         const json::value* category = event.as_object().if_contains("cat");
         if (category == nullptr) continue;
         if (*category == "user_annotation")
-            regions.insert(std::string(event.at("name").as_string()));
-        operations += *category == "cpu_op";
+            content.regions.insert(std::string(event.at("name").as_string()));
+        content.operations += *category == "cpu_op";
     }
-    CHECK(operations > 100);
-    CHECK(regions == std::multiset<std::string>{"step",
-                                                "forward",
-                                                "embedding",
-                                                "layer 0",
-                                                "norm",
-                                                "projections",
-                                                "rotary",
-                                                "projections",
-                                                "rotary",
-                                                "projections",
-                                                "attention scores",
-                                                "softmax",
-                                                "value product",
-                                                "projections",
-                                                "norm",
-                                                "feed-forward",
-                                                "layer 1",
-                                                "norm",
-                                                "projections",
-                                                "rotary",
-                                                "projections",
-                                                "rotary",
-                                                "projections",
-                                                "attention scores",
-                                                "softmax",
-                                                "value product",
-                                                "projections",
-                                                "norm",
-                                                "feed-forward",
-                                                "norm",
-                                                "output projection",
-                                                "loss",
-                                                "backward",
-                                                "optimizer"});
+    return content;
+}
+
+/// The same for each of the two layers.
+std::multiset<std::string> with_layers(std::multiset<std::string> regions,
+                                       const std::multiset<std::string>& of_layer) {
+    for (const char* layer : {"layer 0", "layer 1"}) {
+        regions.insert(layer);
+        regions.insert(of_layer.begin(), of_layer.end());
+    }
+    return regions;
+}
+
+TEST_CASE("--trace is a Chrome trace with our regions, from one step") {
+    const std::multiset<std::string> around = {"step",     "forward",           "embedding",
+                                               "norm",     "output projection", "loss",
+                                               "backward", "optimizer"};
+    const TraceContent reference = traced_training_step({});
+    CHECK(reference.operations > 100);
+    CHECK(reference.regions ==
+          with_layers(around, {"norm", "projections", "rotary", "projections", "rotary",
+                               "projections", "attention scores", "softmax", "value product",
+                               "projections", "norm", "feed-forward"}));
+    // Rotary is a region of its own in the backward pass, since it is no node of its own there.
+    const TraceContent fused = traced_training_step({"--kernels", "fused"});
+    CHECK(fused.operations > 100);
+    CHECK(fused.regions == with_layers(around, {"norm", "projections", "rotary", "attention",
+                                                "projections", "norm", "feed-forward", "rotary"}));
 }
 
 TEST_CASE("a file that cannot be written is told before any work") {

@@ -247,6 +247,18 @@ TEST_CASE("a measurement says what each step took of the host") {
     CHECK_FALSE(measurement.contains("pipelined_ms"));
 }
 
+TEST_CASE("a measurement says what served fused kernels") {
+    Cell cell = small_cell();
+    CHECK_FALSE(run_cell(cell, silent).measurement.contains("kernels_backend"));
+    cell.kernels = Kernels::fused;
+    const auto measurement = run_cell(cell, silent).measurement;
+    CHECK(measurement.at("kernels_backend") == "libtorch");
+    CHECK_FALSE(measurement.contains("kernels_origin"));
+    CHECK_FALSE(measurement.contains("kernels_load_ms"));
+    CHECK_FALSE(measurement.contains("kernels_note"));
+    CHECK(measurement.at("attention_backend") == "flash");
+}
+
 TEST_CASE("the number of steps may be left to the rules, and steps pipelined") {
     Cell cell = small_cell();
     cell.warmup_steps = {};

@@ -7,7 +7,6 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -17,8 +16,8 @@ class TransformerBlock;
 
 /// How a model computes what it computes.
 struct ModelOptions {
-    /// reference: operation by operation as the course writes it. fused: the same function by
-    /// LibTorch's fused operations, merged projections and one cast of all weights.
+    /// reference: operation by operation as the course writes it. fused: the same function by fewer
+    /// and larger operations, merged projections and one cast of all weights.
     Kernels kernels = Kernels::reference;
     /// Whether a backward pass runs each block again instead of keeping what happened in it.
     bool activation_checkpointing = false;
@@ -40,13 +39,11 @@ class TransformerImpl : public torch::nn::Module {
 
     const ModelConfig& config() const { return config_; }
     std::int64_t context_length() const { return context_length_; }
+    const ModelOptions& options() const { return options_; }
 
   private:
     torch::Tensor forward_reference(const torch::Tensor& ids) const;
     torch::Tensor forward_fused(const torch::Tensor& ids) const;
-    torch::Tensor run_blocks(torch::Tensor x,
-                             const std::function<torch::Tensor(const TransformerBlock&,
-                                                               const torch::Tensor&)>& run) const;
 
     ModelConfig config_;
     std::int64_t context_length_;
