@@ -218,7 +218,7 @@ two_gpus() {  # two_gpus [FLAG...]
     nvidia-smi topo -m || true
     "$isosweep" --version | head -1
     warm_up
-    local grid=(--context-lengths 256 512 --replicates 2 --fresh "$@")
+    local grid=(--context-lengths 512,1024 --measure-steps 12 --fresh "$@")
     timed "isosweep, one GPU" sweep gpus_one configs/isolation_grid.cfg "${grid[@]}" --gpus 0
     timed "isosweep, all GPUs" sweep gpus_all configs/isolation_grid.cfg "${grid[@]}"
     echo "== one GPU against all"
