@@ -154,6 +154,7 @@ inline unsigned int __ballot_sync(unsigned int, bool vote) {
 }
 
 inline int __popc(unsigned int bits) { return __builtin_popcount(bits); }
+inline int __ffs(int bits) { return __builtin_ffs(bits); }
 
 [[noreturn]] inline void __trap() { std::abort(); }
 

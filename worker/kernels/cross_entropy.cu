@@ -11,10 +11,10 @@
 /// Below every logit; its exponential is 0 beside that of any other.
 constexpr float lowest = -3.402823466e38f;
 
-KERNEL __launch_bounds__(512)
+KERNEL __launch_bounds__(128)
     cross_entropy(const number* __restrict__ logits, const long long* __restrict__ targets,
                   float* __restrict__ losses, float* __restrict__ log_sums, int width) {
-    constexpr int accesses = 4;  // at once, so that memory is kept busy
+    constexpr int accesses = 2;  // at once, so that memory is kept busy
     const long long row = blockIdx.x;
     const number* const own = logits + row * width;
     const int stride = static_cast<int>(blockDim.x) * access;
@@ -37,9 +37,11 @@ KERNEL __launch_bounds__(512)
         sum *= exponential(highest - top);
         highest = top;
 #pragma unroll
-        for (int i = 0; i < accesses; ++i)
-            for (int k = 0; k < access; ++k)
-                sum += start + i * stride < width ? exponential(values[i][k] - highest) : 0.0f;
+        for (int i = 0; i < accesses; ++i) {
+            float part = 0;
+            for (int k = 0; k < access; ++k) part += exponential(values[i][k] - highest);
+            sum += start + i * stride < width ? part : 0.0f;
+        }
     }
     const float top = block_max(highest);
     const float log_sum = top + logf(block_sum(sum * exponential(highest - top)));

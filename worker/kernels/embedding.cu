@@ -2,69 +2,89 @@
 // order.
 //
 // of_x: fp32 [rows, width]; ids: int64 [rows]; of_weight: fp32 [vocabulary, width]. A block owns
-// `owned` rows of the weight. It looks through all ids, lists those that are its own in their
-// order, and then writes each of its rows once: no sort, no atomics. A list that is full is worked
-// off before the search goes on. Bytes moved: 4 width (vocabulary + rows); the ids come from the
-// cache.
+// `owned` rows of the weight. It looks through the ids, `looked_at` at a time, lists those that are
+// its own in their order, and then its warps write each of its rows, a few columns at a time: no
+// sort, no atomics. Bytes moved: 4 width (vocabulary + rows); the ids come from the cache.
 
 constexpr int owned = 16;
 constexpr int embedding_threads = 256;
-constexpr int list_size = 2048;
+constexpr int embedding_warps = embedding_threads / 32;
+constexpr int ids_of_thread = 8;
+constexpr int looked_at = ids_of_thread * embedding_threads;
 
 KERNEL __launch_bounds__(embedding_threads)
     embedding_backward(const float* __restrict__ of_x, const long long* __restrict__ ids,
                        float* __restrict__ of_weight, int rows, long long vocabulary, int width) {
     constexpr int side_by_side = wide ? 4 : 1;
-    __shared__ int listed_rows[list_size];
-    __shared__ unsigned char listed_ids[list_size];  // counted from the block's first
-    __shared__ int of_warps[embedding_threads / 32];
-    const int thread = static_cast<int>(threadIdx.x);
+    __shared__ int listed_rows[looked_at];
+    __shared__ signed char listed_ids[looked_at];  // counted from the block's first
+    __shared__ int of_warps[embedding_warps];
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int warp = static_cast<int>(threadIdx.x) / 32;
     const long long first = static_cast<long long>(blockIdx.x) * owned;
     const int own_rows = vocabulary - first < owned ? static_cast<int>(vocabulary - first) : owned;
-    int listed = 0;
-    bool is_first_list = true;
-    for (int start = 0; start < rows; start += embedding_threads) {
-        const int row = start + thread;
-        const long long id = row < rows ? ids[row] - first : -1;
-        const bool is_own = id >= 0 && id < own_rows;
-        const unsigned int own_lanes = __ballot_sync(0xffffffffu, is_own);
-        if (thread % 32 == 0) of_warps[thread / 32] = __popc(own_lanes);
-        __syncthreads();
-        int place = listed;
-        for (int warp = 0; warp < embedding_threads / 32; ++warp) {
-            if (warp < thread / 32) place += of_warps[warp];
-            listed += of_warps[warp];
+    for (int start = 0; start < rows; start += looked_at) {
+        // Each warp looks at ids that lie side by side, 32 at a time.
+        const int first_row = start + warp * 32 * ids_of_thread + lane;
+        int id[ids_of_thread];  // -1: another block's
+#pragma unroll
+        for (int i = 0; i < ids_of_thread; ++i) {
+            const int row = first_row + i * 32;
+            const long long own = row < rows ? ids[row] - first : -1;
+            id[i] = own >= 0 && own < own_rows ? static_cast<int>(own) : -1;
         }
-        if (is_own) {
-            place += __popc(own_lanes & ((1u << thread % 32) - 1u));
-            listed_rows[place] = row;
-            listed_ids[place] = static_cast<unsigned char>(id);
+        unsigned int own_lanes[ids_of_thread];
+        int of_warp = 0;
+#pragma unroll
+        for (int i = 0; i < ids_of_thread; ++i) {
+            own_lanes[i] = __ballot_sync(0xffffffffu, id[i] >= 0);
+            of_warp += __popc(own_lanes[i]);
+        }
+        __syncthreads();  // what was listed before has been read
+        if (lane == 0) of_warps[warp] = of_warp;
+        __syncthreads();
+        int place = 0;
+        int listed = 0;
+        for (int other = 0; other < embedding_warps; ++other) {
+            if (other < warp) place += of_warps[other];
+            listed += of_warps[other];
+        }
+#pragma unroll
+        for (int i = 0; i < ids_of_thread; ++i) {
+            if (id[i] >= 0) {
+                const int own_place = place + __popc(own_lanes[i] & ((1u << lane) - 1u));
+                listed_rows[own_place] = first_row + i * 32;
+                listed_ids[own_place] = static_cast<signed char>(id[i]);
+            }
+            place += __popc(own_lanes[i]);
         }
         __syncthreads();
-        const bool is_last = start + embedding_threads >= rows;
-        if (!is_last && listed + embedding_threads <= list_size) continue;
 
         const int accesses = width / side_by_side;
-        for (int i = thread; i < own_rows * accesses; i += embedding_threads) {
-            const int own = i / accesses;
-            const int column = i % accesses * side_by_side;
+        const int parts = (accesses + 31) / 32;  // of a row
+        for (int i = warp; i < own_rows * parts; i += embedding_warps) {
+            const int own = i / parts;
+            const int access_of_row = i % parts * 32 + lane;
+            const bool is_in_row = access_of_row < accesses;
+            const int column = (is_in_row ? access_of_row : 0) * side_by_side;
             float* const to = of_weight + (first + own) * width + column;
             float sum[side_by_side];
-            if (is_first_list) {
+            if (start == 0) {
                 for (int k = 0; k < side_by_side; ++k) sum[k] = 0;
             } else {
                 load(to, sum);
             }
-            for (int j = 0; j < listed; ++j) {
-                if (listed_ids[j] != own) continue;
-                float values[side_by_side];
-                load(of_x + static_cast<long long>(listed_rows[j]) * width + column, values);
-                for (int k = 0; k < side_by_side; ++k) sum[k] += values[k];
+            for (int j = 0; j < listed; j += 32) {
+                unsigned int matches = __ballot_sync(
+                    0xffffffffu, j + lane < listed && listed_ids[j + lane] == own);
+                for (; matches != 0; matches &= matches - 1) {
+                    const int row = listed_rows[j + __ffs(static_cast<int>(matches)) - 1];
+                    float values[side_by_side];
+                    load(of_x + static_cast<long long>(row) * width + column, values);
+                    for (int k = 0; k < side_by_side; ++k) sum[k] += values[k];
+                }
             }
-            store(to, sum);
+            if (is_in_row) store(to, sum);
         }
-        // The next entries are made behind a barrier, when all have read these.
-        listed = 0;
-        is_first_list = false;
     }
 }

@@ -94,7 +94,7 @@ bool are_aligned(const StridedHeads& heads, std::int64_t numbers) {
 Launch over_rows(const char* kernel, Variant variant, std::int64_t rows, std::int64_t width,
                  std::int64_t numbers) {
     const std::int64_t accesses = ceil_divide(width, numbers);
-    const int threads = threads_for(accesses, 128);
+    const int threads = threads_for(accesses, 256);
     return {.variant = variant,
             .kernel = kernel,
             .threads = threads,
@@ -153,9 +153,11 @@ std::optional<NormGradients> rms_norm_backward(Launcher& launcher, const Tensor&
     if (!launcher.has(variant)) return std::nullopt;
 
     const int threads = norm_threads(width);
-    // Few, since each writes what it adds up; enough to keep memory busy.
-    const std::int64_t blocks =
-        std::min(rows, launcher.multiprocessors() * std::clamp<std::int64_t>(512 / threads, 2, 8));
+    // Few, since each writes what it adds up; enough to keep memory busy; no more than it takes for
+    // as many rows each.
+    const std::int64_t most =
+        launcher.multiprocessors() * std::clamp<std::int64_t>(512 / threads, 2, 8);
+    const std::int64_t blocks = ceil_divide(rows, ceil_divide(rows, most));
     NormGradients result{
         .of_sum = at::empty_like(sum), .of_addend = {}, .of_weight = empty_fp32({width}, sum)};
     if (addend_type == torch::kBFloat16)
@@ -300,12 +302,12 @@ std::optional<CrossEntropy> cross_entropy(Launcher& launcher, const Tensor& logi
     if (!launcher.has(variant)) return std::nullopt;
     CrossEntropy result{.loss = empty_fp32({}, logits), .log_sums = empty_fp32({rows}, logits)};
     const Tensor losses = empty_fp32({rows}, logits);
-    constexpr int accesses = 4;  // at once, by each thread
     launch(launcher,
            {.variant = variant,
             .kernel = "cross_entropy",
-            .threads = threads_for(
-                ceil_divide(width, accesses * (variant.is_wide ? access(from) : 1)), 512),
+            // No more: what a row's threads tell each other takes as long as what they read.
+            .threads =
+                threads_for(ceil_divide(width, 2 * (variant.is_wide ? access(from) : 1)), 128),
             .blocks = rows},
            in(from), in(targets.contiguous()), out(losses), out(result.log_sums),
            static_cast<int>(width));

@@ -147,21 +147,39 @@ KERNEL __launch_bounds__(max_norm_threads)
 /// least that memory moves.
 KERNEL __launch_bounds__(1024) sum_rows(const float* from, float* to, int rows, int width) {
     constexpr int columns = 8;
-    __shared__ float of_warps[32][columns];
+    constexpr int accesses = 4;  // at once, by each thread
+    __shared__ float of_warps[columns][33];
     const int thread = static_cast<int>(threadIdx.x);
-    const int threads = static_cast<int>(blockDim.x);
+    const int warps = static_cast<int>(blockDim.x) / 32;
+    const int stride = warps * (32 / columns);
     const int column = static_cast<int>(blockIdx.x) * columns + thread % columns;
     float sum = 0;
-    if (column < width)
-        for (int row = thread / columns; row < rows; row += threads / columns)
-            sum += from[static_cast<long long>(row) * width + column];
+    for (int row = thread / columns; row < rows; row += accesses * stride) {
+        float values[accesses];
+#pragma unroll
+        for (int i = 0; i < accesses; ++i) {
+            const int other = row + i * stride;
+            values[i] = other < rows && column < width
+                            ? from[static_cast<long long>(other) * width + column]
+                            : 0.0f;
+        }
+#pragma unroll
+        for (int i = 0; i < accesses; ++i) sum += values[i];
+    }
     // Lanes of the same column are 8 apart.
     sum += __shfl_xor_sync(0xffffffffu, sum, 8);
     sum += __shfl_xor_sync(0xffffffffu, sum, 16);
-    if (thread % 32 < columns) of_warps[thread / 32][thread % columns] = sum;
+    if (thread % 32 < columns) of_warps[thread % 32][thread / 32] = sum;
     __syncthreads();
-    if (thread >= columns || column >= width) return;
-    sum = 0;
-    for (int warp = 0; warp < threads / 32; ++warp) sum += of_warps[warp][thread];
-    to[column] = sum;
+    // A warp adds up a column.
+    const int own = thread / 32;
+    if (own >= columns) return;
+    for (int other = own; other < columns; other += warps) {
+        sum = thread % 32 < warps ? of_warps[other][thread % 32] : 0.0f;
+#pragma unroll
+        for (int distance = 16; distance > 0; distance /= 2)
+            sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+        const int at = static_cast<int>(blockIdx.x) * columns + other;
+        if (thread % 32 == 0 && at < width) to[at] = sum;
+    }
 }
