@@ -89,45 +89,89 @@ kernels() {
     "$isosweep" report "$into/fused_kernels.csv"
 }
 
+# apart COMMAND...: each command (one word, a function) on a GPU and with a share of the cores of its
+# own where there are as many GPUs, else one after the other; what they print, in that order
+apart() {
+    local logs each=0 cores
+    logs=$(mktemp -d)
+    cores=$(($(nproc) / $#))
+    local command
+    for command in "$@"; do
+        if [[ $(nvidia-smi --list-gpus | wc -l) -ge $# ]]; then
+            CUDA_VISIBLE_DEVICES=$each taskset -c "$((each * cores))-$(((each + 1) * cores - 1))" \
+                "${BASH:-bash}" "${BASH_SOURCE[0]}" "$command" "$peer" >"$logs/$each" 2>&1 &
+        else
+            "$command" >"$logs/$each" 2>&1
+        fi
+        each=$((each + 1))
+    done
+    wait
+    for ((each = 0; each < $#; each++)); do cat "$logs/$each"; done
+    rm -rf "$logs"
+}
+
+peer_cells() {  # peer_cells: reads cells from stdin
+    local size context mode
+    while read -r size context mode; do
+        timed "$size $context $mode" python3 "$peer" cell --size "$size" --context "$context" --mode "$mode" \
+            --precision bf16 --engine compile-graphs </dev/null
+    done
+}
+
+peer_small_cells() {
+    peer_cells <<'CELLS'
+small 128 forward
+small 128 forward_backward
+small 512 forward_backward
+small 512 train_step
+2.7B 512 forward_backward
+CELLS
+}
+
+peer_large_cells() {
+    peer_cells <<'CELLS'
+medium 512 forward_backward
+xl 1024 train_step
+CELLS
+}
+
 compiled() {
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
     "$isosweep" --version
     warm_up
     echo "== isosweep, fused, bf16"
-    sweep fused_kernels configs/fused_kernels.cfg --fresh
+    sweep fused_kernels configs/fused_kernels.cfg --fresh --gpus 0
     "$isosweep" report "$into/fused_kernels.csv"
+    echo "== first steps without a worker that stands by, from an empty cache of kernels"
+    XDG_CACHE_HOME=$(mktemp -d) sweep fused_start configs/fused_kernels.cfg --fresh --gpus 0 --cuda-graph on \
+        --standby off --passes none
+    "$isosweep" report "$into/fused_start.csv" --view overhead
     echo "== peer, compile-graphs, bf16"
-    local size context mode
-    while read -r size context mode; do
-        timed "$size $context $mode" python3 "$peer" cell --size "$size" --context "$context" --mode "$mode" \
-            --precision bf16 --engine compile-graphs
-    done <<'CELLS'
-small 128 forward
-small 128 forward_backward
-small 512 forward_backward
-small 512 train_step
-medium 512 forward_backward
-2.7B 512 forward_backward
-xl 1024 train_step
-CELLS
+    apart peer_small_cells peer_large_cells
 }
+
+# Each from an empty cache of compiled kernels, as a user's first sweep has it.
+peer_sweep() {  # peer_sweep direct|isolated
+    timed "peer, $1, 4 cells" env TORCHINDUCTOR_CACHE_DIR="$(mktemp -d)" TRITON_CACHE_DIR="$(mktemp -d)" \
+        python3 "$peer" "$1" --sizes small medium --contexts 512 --modes forward forward_backward \
+        --precision bf16 --engine compile-graphs
+}
+peer_direct() { peer_sweep direct; }
+peer_isolated() { peer_sweep isolated; }
 
 compiled_sweep() {
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
     "$isosweep" --version
     warm_up
-    local ours=(--precision bf16 --kernels fused --cuda-graph on --fresh)
-    local small=(--model-sizes small,medium --context-lengths 512)
-    local grid=(--sizes small medium --contexts 512 --modes forward forward_backward
-        --precision bf16 --engine compile-graphs)
-    timed "isosweep, 20 cells" sweep fused_grid configs/isolation_grid.cfg "${ours[@]}"
+    local ours=(--precision bf16 --kernels fused --cuda-graph on --fresh --gpus 0)
+    local small=(--model-sizes small medium --context-lengths 512)
+    # From an empty cache of kernels, too.
+    export XDG_CACHE_HOME
+    XDG_CACHE_HOME=$(mktemp -d)
     timed "isosweep, 4 cells" sweep fused_grid_small configs/isolation_grid.cfg "${ours[@]}" "${small[@]}"
-    # Each from an empty cache of compiled kernels, as a user's first sweep has it.
-    local how
-    for how in direct isolated; do
-        timed "peer, $how, 4 cells" env TORCHINDUCTOR_CACHE_DIR="$(mktemp -d)" TRITON_CACHE_DIR="$(mktemp -d)" \
-            python3 "$peer" "$how" "${grid[@]}"
-    done
+    timed "isosweep, 20 cells" sweep fused_grid configs/isolation_grid.cfg "${ours[@]}"
+    "$isosweep" report "$into/fused_grid.csv" --view overhead
+    apart peer_direct peer_isolated
 }
 
 kernel_bench() {
@@ -218,7 +262,7 @@ two_gpus() {  # two_gpus [FLAG...]
     nvidia-smi topo -m || true
     "$isosweep" --version | head -1
     warm_up
-    local grid=(--context-lengths 512,1024 --measure-steps 12 --fresh "$@")
+    local grid=(--context-lengths 512 1024 --measure-steps 12 --fresh "$@")
     timed "isosweep, one GPU" sweep gpus_one configs/isolation_grid.cfg "${grid[@]}" --gpus 0
     timed "isosweep, all GPUs" sweep gpus_all configs/isolation_grid.cfg "${grid[@]}"
     echo "== one GPU against all"
@@ -232,6 +276,7 @@ kernel-bench) kernel_bench 2>&1 | tee "$into/kernel_bench.txt" ;;
 gpu-tests) gpu_tests 2>&1 | tee "$into/gpu_tests.txt" ;;
 sanitizer) sanitizer 2>&1 | tee "$into/sanitizer.txt" ;;
 compiled) compiled 2>&1 | tee "$into/compiled.txt" ;;
+peer_small_cells | peer_large_cells | peer_direct | peer_isolated) "$part"; exit ;;  # of `apart`
 compiled-sweep) compiled_sweep 2>&1 | tee "$into/compiled_sweep.txt" ;;
 standby) standby "${@:2}" 2>&1 | tee "$into/standby.txt" ;;
 canary) canary 2>&1 | tee "$into/canary.txt" ;;

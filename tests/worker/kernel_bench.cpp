@@ -1,8 +1,9 @@
 // kernel-bench [kernels|products|attention]: what `kernels = fused` is made of, measured on a GPU
 // (`make bench-kernels`). Three tables on stdout, or the one named:
 //
-//   kernels    each kernel of worker/kernels at the shapes of three models: time, bytes moved by
-//              formula, which share that is of what a copy of 1 GiB reaches, and LibTorch's time
+//   kernels    each kernel of worker/kernels at the shapes of four models: time, bytes moved by
+//              formula, a copy of as many bytes and what share of its speed is reached, and
+//              LibTorch's time
 //   products   the matrix products of a block, forward and for both gradients, by library
 //   attention  scaled_dot_product_attention, forward and backward, by backend
 //
@@ -13,6 +14,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/neg.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/polar.h>
@@ -100,15 +102,24 @@ std::vector<Input> repeated(std::size_t count, const std::function<Input()>& mak
     return all;
 }
 
-/// Bytes per second that a copy within the GPU's memory moves, read and written.
-double copy_speed() {
-    constexpr std::int64_t bytes = std::int64_t{1} << 30;
-    const Tensor from = at::ones({bytes / 4}, on_gpu(torch::kFloat));
-    const Tensor to = at::empty_like(from);
-    return 2.0 * bytes / (1e-6 * time_us(10, [&](std::size_t) {
-                              to.copy_(from);
-                              return Results{};
-                          }));
+/// Microseconds of a copy within the GPU's memory that moves `bytes`, half of them read and half
+/// written: by the driver's copy or by LibTorch's kernel, whichever is faster.
+double copy_us(double bytes) {
+    const std::size_t count = count_for(bytes);
+    // In whole accesses, as every kernel reads and writes.
+    const auto numbers = static_cast<std::int64_t>(bytes / 2 / sizeof(float)) / 4 * 4;
+    const auto make = [&] { return at::ones({numbers}, on_gpu(torch::kFloat)); };
+    const auto from = repeated<Tensor>(count, make);
+    const auto to = repeated<Tensor>(count, make);
+    const double driver_us = time_us(count, [&](std::size_t i) {
+        to[i].copy_(from[i]);
+        return Results{};
+    });
+    const double kernel_us = time_us(count, [&](std::size_t i) {
+        Tensor into = to[i];
+        return Results{at::neg_out(into, from[i])};
+    });
+    return std::min(driver_us, kernel_us);
 }
 
 /// Runs an operation by our kernels or by LibTorch, on the inputs of a launch.
@@ -116,27 +127,27 @@ using Run = std::function<Results(const std::vector<Tensor>& inputs)>;
 
 class KernelTable {
   public:
-    KernelTable() : copy_speed_(copy_speed()) {
-        std::printf("a copy of 1 GiB: %.0f GB/s, read and written\n\n", copy_speed_ / 1e9);
-        std::printf("%-28s %-7s %10s %10s %8s %7s %12s\n", "kernel", "shape", "us", "MB", "GB/s",
-                    "copy %", "LibTorch us");
+    KernelTable() {
+        constexpr double bytes = std::int64_t{2} << 30;
+        std::printf("a copy of 1 GiB: %.0f GB/s, read and written\n\n",
+                    bytes / copy_us(bytes) * 1e-3);
+        std::printf("%-28s %-7s %10s %10s %8s %10s %7s %12s\n", "kernel", "shape", "us", "MB",
+                    "GB/s", "copy us", "copy %", "LibTorch us");
     }
 
-    void add(const char* kernel, const std::string& shape, double bytes,
-             const std::function<std::vector<Tensor>()>& inputs, const Run& ours,
-             const Run& libtorch) const {
+    static void add(const char* kernel, const std::string& shape, double bytes,
+                    const std::function<std::vector<Tensor>()>& inputs, const Run& ours,
+                    const Run& libtorch) {
         const std::size_t count = count_for(bytes);
         const auto all = repeated<std::vector<Tensor>>(count, inputs);
         const double us = time_us(count, [&](std::size_t i) { return ours(all[i]); });
         const double libtorch_us = time_us(count, [&](std::size_t i) { return libtorch(all[i]); });
-        const double speed = bytes / (us * 1e-6);
-        std::printf("%-28s %-7s %10.2f %10.2f %8.0f %7.1f %12.2f\n", kernel, shape.c_str(), us,
-                    bytes / 1e6, speed / 1e9, 100 * speed / copy_speed_, libtorch_us);
+        const double of_copy_us = copy_us(bytes);
+        std::printf("%-28s %-7s %10.2f %10.2f %8.0f %10.2f %7.1f %12.2f\n", kernel, shape.c_str(),
+                    us, bytes / 1e6, bytes / us * 1e-3, of_copy_us, 100 * of_copy_us / us,
+                    libtorch_us);
         std::fflush(stdout);
     }
-
-  private:
-    double copy_speed_;
 };
 
 void print_kernels() {
@@ -144,7 +155,7 @@ void print_kernels() {
     kernels::Launcher& gpu = kernels::launcher(torch::kCUDA);
     const auto bf16 = torch::kBFloat16;
     const auto fp32 = torch::kFloat;
-    for (const char* const name : {"small", "medium", "2.7B"}) {
+    for (const char* const name : {"small", "medium", "xl", "2.7B"}) {
         const ModelConfig config = *find_model_config(name);
         const std::int64_t sequence = 512;
         const std::int64_t rows = batch * sequence;
@@ -184,7 +195,7 @@ void print_kernels() {
             return Results{result.of_sum, result.of_addend, result.of_weight};
         };
         table.add(
-            "rms_norm_backward", name, 16 * numbers,
+            "rms_norm_backward, sum_rows", name, 16 * numbers,
             [&] {
                 return std::vector{random({rows, d}), random({rows, d}, fp32),
                                    random({rows, d}, fp32)};
@@ -244,7 +255,7 @@ void print_kernels() {
             return Results{result.loss, result.log_sums};
         };
         table.add(
-            "cross_entropy", name, 2 * logits,
+            "cross_entropy, mean", name, 2 * logits,
             [&] { return std::vector{random({rows, vocabulary})}; },
             [&](const auto& in) {
                 return of_loss_and_sums(*kernels::cross_entropy(gpu, in[0], ids));

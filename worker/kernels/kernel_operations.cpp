@@ -169,14 +169,14 @@ std::optional<NormGradients> rms_norm_backward(Launcher& launcher, const Tensor&
         in(gradient), in(later), in(sum), in(scale), in(weights), out(result.of_sum),
         out(result.of_addend), out(of_weights), static_cast<long long>(rows),
         static_cast<int>(width));
-    launch(
-        launcher,
-        {.variant = variant,
-         .kernel = "sum_rows",
-         .threads =
-             static_cast<int>(std::min<std::int64_t>(ceil_divide(8 * blocks, warp) * warp, 1024)),
-         .blocks = ceil_divide(width, 8)},
-        in(of_weights), out(result.of_weight), static_cast<int>(blocks), static_cast<int>(width));
+    launch(launcher,
+           {.variant = variant,
+            .kernel = "sum_rows",
+            .threads =
+                static_cast<int>(std::min<std::int64_t>(ceil_divide(8 * blocks, warp) * warp, 512)),
+            .blocks = ceil_divide(width, 8)},
+           in(of_weights), out(result.of_weight), static_cast<int>(blocks),
+           static_cast<int>(width));
     if (!result.of_addend.defined()) result.of_addend = result.of_sum;
     return result;
 }
@@ -302,15 +302,15 @@ std::optional<CrossEntropy> cross_entropy(Launcher& launcher, const Tensor& logi
     if (!launcher.has(variant)) return std::nullopt;
     CrossEntropy result{.loss = empty_fp32({}, logits), .log_sums = empty_fp32({rows}, logits)};
     const Tensor losses = empty_fp32({rows}, logits);
-    launch(launcher,
-           {.variant = variant,
-            .kernel = "cross_entropy",
-            // No more: what a row's threads tell each other takes as long as what they read.
-            .threads =
-                threads_for(ceil_divide(width, 2 * (variant.is_wide ? access(from) : 1)), 128),
-            .blocks = rows},
-           in(from), in(targets.contiguous()), out(losses), out(result.log_sums),
-           static_cast<int>(width));
+    launch(
+        launcher,
+        {.variant = variant,
+         .kernel = "cross_entropy",
+         // No more: what a row's threads tell each other takes as long as what they read.
+         .threads = threads_for(ceil_divide(width, 2 * (variant.is_wide ? access(from) : 1)), 128),
+         .blocks = rows},
+        in(from), in(targets.contiguous()), out(losses), out(result.log_sums),
+        static_cast<int>(width));
     launch(launcher,
            {.variant = variant, .kernel = "mean", .threads = threads_for(rows, 1024), .blocks = 1},
            in(losses), out(result.loss), static_cast<long long>(rows));
@@ -349,11 +349,11 @@ std::optional<Tensor> embedding_backward(Launcher& launcher, const Tensor& of_x,
     if (!launcher.is_loaded(variant)) variant.is_bf16 = true;
     if (!launcher.has(variant)) return std::nullopt;
     Tensor of_weight = empty_fp32({vocabulary, width}, of_x);
-    constexpr int owned_rows = 16;
+    constexpr int owned_rows = 8;
     launch(launcher,
            {.variant = variant,
             .kernel = "embedding_backward",
-            .threads = 256,
+            .threads = 512,
             .blocks = ceil_divide(vocabulary, owned_rows)},
            in(from), in(ids.contiguous()), out(of_weight), static_cast<int>(rows),
            static_cast<long long>(vocabulary), static_cast<int>(width));

@@ -145,9 +145,9 @@ KERNEL __launch_bounds__(max_norm_threads)
 
 /// Sums over rows of fp32 [rows, width]. A block takes 8 columns, which are 32 bytes of a row, the
 /// least that memory moves.
-KERNEL __launch_bounds__(1024) sum_rows(const float* from, float* to, int rows, int width) {
+KERNEL __launch_bounds__(512) sum_rows(const float* from, float* to, int rows, int width) {
     constexpr int columns = 8;
-    constexpr int accesses = 4;  // at once, by each thread
+    constexpr int accesses = 8;  // at once, by each thread
     __shared__ float of_warps[columns][33];
     const int thread = static_cast<int>(threadIdx.x);
     const int warps = static_cast<int>(blockDim.x) / 32;
