@@ -14,10 +14,6 @@ namespace {
 
 double error_percent(double predicted, double measured) { return 100 * (predicted / measured - 1); }
 
-/// Measured with fused kernels as they were before they had operations of their own, when they held
-/// other tensors than now.
-bool is_outdated(const MeasuredCell& measured) { return measured.cell.kernels == Kernels::fused; }
-
 Cell small(PassType pass_type, Precision precision, Kernels kernels) {
     Cell cell;
     cell.pass_type = pass_type;
@@ -32,7 +28,6 @@ TEST_CASE(
     "predicted peaks are within 4 % of every one measured on an H200, within 1.2 % above 4 GiB") {
     int compared = 0;
     for (const MeasuredCell& measured : measured_cells()) {
-        if (is_outdated(measured)) continue;
         ++compared;
         CAPTURE(measured.sweep + ": " + describe(measured.cell));
         const double error = error_percent(
@@ -40,7 +35,7 @@ TEST_CASE(
         CHECK(std::abs(error) < 4);
         if (measured.peak_bytes > 0x1p32) CHECK(std::abs(error) < 1.2);
     }
-    CHECK(compared == 158);
+    CHECK(compared == 176);
 }
 
 TEST_CASE("predicted parts are those of the ledger") {
@@ -52,7 +47,7 @@ TEST_CASE("predicted parts are those of the ledger") {
     int compared = 0;
     int at_another_moment = 0;
     for (const MeasuredCell& measured : measured_cells()) {
-        if (!measured.ledger || is_outdated(measured)) continue;
+        if (!measured.ledger) continue;
         ++compared;
         CAPTURE(describe(measured.cell));
         const MemoryPrediction predicted = predict_memory(measured.cell);
@@ -67,7 +62,7 @@ TEST_CASE("predicted parts are those of the ledger") {
             !is_close(predicted.workspace, ledger.workspace))
             ++at_another_moment;
     }
-    CHECK(compared == 103);
+    CHECK(compared == 121);
     CHECK(at_another_moment <= 6);
 }
 

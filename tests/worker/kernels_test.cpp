@@ -388,7 +388,7 @@ TEST_CASE("embedding_backward sums the gradients of the rows with an id, in thei
     at_every_place([](const Place& place) {
         for (const std::int64_t rows : {1, 3, 130, 5000})
             for (const std::int64_t width : {1, 7, 300})
-                for (const std::int64_t vocabulary : {1, 16, 41, 1000}) {
+                for (const std::int64_t vocabulary : {1, 9, 41, 100}) {
                     CAPTURE(place.device.str());
                     CAPTURE(rows);
                     CAPTURE(width);
