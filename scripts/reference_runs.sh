@@ -197,7 +197,8 @@ sanitizer() {
     local tool
     for tool in memcheck racecheck; do
         echo "== compute-sanitizer --tool $tool"
-        ISOSWEEP_TEST_GPU_ALONE=1 compute-sanitizer --tool "$tool" --error-exitcode 1 "$(dirname "$isosweep")/worker_kernels_test" \
+        ISOSWEEP_TEST_GPU_ALONE=1 compute-sanitizer --tool "$tool" --error-exitcode 1 \
+            "$(dirname "$isosweep")/worker_kernels_test" \
             --test-case='rms*,swiglu*,cross*,rotate*,cast*,embed*,tensors*' || true
     done
 }
