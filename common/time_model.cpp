@@ -174,7 +174,7 @@ double predict_overhead_ms(const Cell& cell) {
     double ms = 950;
     if (cell.pass_type != PassType::forward) ms += 100;
     if (cell.pass_type == PassType::train_step) ms += 100;
-    if (cell.cuda_graph) ms += 50;
+    if (cell.cuda_graph) ms += 120;
     return ms;
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "measured_cells.h"
+#include "orchestrator/prediction.h"
 
 using namespace isosweep;
 using isosweep::tests::measured_cells;
@@ -35,14 +36,14 @@ TEST_CASE("predicted steps of an H200 are near the measured ones") {
 TEST_CASE("the predicted time of each sweep is near the measured one") {
     std::map<std::string, std::pair<double, double>> totals;
     for (const MeasuredCell& measured : measured_cells()) {
-        // A worker stood by in this one, which spares a start that the prediction counts.
-        if (measured.sweep == "fused_kernels") continue;
-        const double step_ms = *predict_step_ms(measured.cell, h200);
+        // The others are older than the standby.
+        const StandbyMode standby =
+            measured.sweep == "fused_kernels" ? StandbyMode::context : StandbyMode::off;
         totals[measured.sweep].first +=
-            predict_overhead_ms(measured.cell) + step_ms * steps_of(measured.cell, step_ms);
+            *Predictor(h200, "process", standby).predict(measured.cell).cell_ms;
         totals[measured.sweep].second += measured.elapsed_ms;
     }
-    REQUIRE(totals.size() == 7);
+    REQUIRE(totals.size() == 8);
     for (const auto& [sweep, times] : totals) {
         CAPTURE(sweep);
         // The model was not made with full_bf16: that sweep came later.
