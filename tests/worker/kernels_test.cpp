@@ -390,8 +390,10 @@ TEST_CASE("cast rounds to the nearest, ties to even, wherever the block begins")
 TEST_CASE("embedding_backward sums the gradients of the rows with an id, in their order") {
     at_every_place([](const Place& place) {
         for (const std::int64_t rows : {1, 3, 130, 5000})
-            for (const std::int64_t width : {1, 7, 300})
-                for (const std::int64_t vocabulary : {1, 9, 41, 100}) {
+            for (const std::int64_t width : {1, 7, 32, 300})
+                for (const std::int64_t vocabulary : {1, 16, 41, 1000}) {
+                    // Rows of several accesses a lane need no more blocks than narrow ones.
+                    if (width == 300 && vocabulary == 1000) continue;
                     CAPTURE(place.device.str());
                     CAPTURE(rows);
                     CAPTURE(width);
