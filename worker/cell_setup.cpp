@@ -3,10 +3,17 @@
 #include <ATen/Context.h>
 #include <isosweep/benchmark.h>
 
+#include <array>
+#include <exception>
+#include <iostream>
 #include <mutex>
 #include <optional>
+#include <thread>
+#include <utility>
 
 #include "device.h"
+#include "fused.h"
+#include "precision.h"
 
 namespace isosweep {
 namespace {
@@ -17,6 +24,42 @@ void seed(torch::Device device, std::int64_t value) {
     at::Generator generator = at::globalContext().defaultGenerator(device);
     const std::lock_guard lock(generator.mutex());
     generator.set_current_seed(static_cast<std::uint64_t>(value));
+}
+
+/// The type and the place of what products are made of with `kernels = fused`.
+at::TensorOptions numbers_of(const Cell& cell, torch::Device device) {
+    return at::TensorOptions(device).dtype(cell.precision == Precision::bf16 ? torch::kBFloat16
+                                                                             : torch::kFloat);
+}
+
+/// Loads what the cell's products will want, layer by layer as `kernels = fused` merges them.
+void load_products(const Cell& cell, torch::Device device) {
+    const ModelConfig config = model_config(cell);
+    const std::int64_t d = config.d_model;
+    const std::int64_t f = config.d_ff;
+    const std::array<std::pair<std::int64_t, std::int64_t>, 5> sizes = {
+        {{3 * d, d}, {d, d}, {2 * f, d}, {d, f}, {config.vocab_size, d}}};
+    for (const auto& [outputs, inputs] : sizes)
+        fused::load_product(cell.batch_size * cell.context_length, outputs, inputs,
+                            numbers_of(cell, device), cell.pass_type != PassType::forward);
+}
+
+/// Loads, and for cuDNN compiles, what the cell's attention will want on this thread and on
+/// autograd's, each of which keeps its own.
+void load_attention(const Cell& cell, torch::Device device) {
+    const ModelConfig config = model_config(cell);
+    fused::load_attention({cell.batch_size, cell.context_length, 3, config.num_heads,
+                           config.d_model / config.num_heads},
+                          numbers_of(cell, device), cell.pass_type != PassType::forward);
+}
+
+/// What goes wrong in `load` goes wrong again in the step, which says what and where.
+void try_to(void (*load)(const Cell&, torch::Device), const Cell& cell, torch::Device device) {
+    try {
+        load(cell, device);
+    } catch (const std::exception& problem) {
+        std::cerr << "isosweep-worker: not loaded ahead: " << one_line(problem.what()) << "\n";
+    }
 }
 
 }  // namespace
@@ -49,12 +92,19 @@ void enter_device(const Cell& cell, torch::Device device) {
 }
 
 CellSetup build_cell(const Cell& cell, torch::Device device) {
+    // Loading takes most of the time until a graph can be captured. Products, attention and the
+    // model wait for nothing of each other.
+    const bool loads_ahead = cell.cuda_graph && cell.kernels == Kernels::fused && device.is_cuda();
+    const MatmulPrecision matmul_precision(cell.precision);
+    std::jthread products;  // joined at the end
+    if (loads_ahead) products = std::jthread([&] { try_to(load_products, cell, device); });
     seed(device, cell.seed);
     Transformer model = create_model(
         model_config(cell), cell.context_length, device,
         {.kernels = cell.kernels, .activation_checkpointing = cell.activation_checkpointing});
     torch::Tensor ids =
         generate_random_batch(cell.batch_size, cell.context_length, cell.vocab_size, device);
+    if (loads_ahead) try_to(load_attention, cell, device);
     return {std::move(model), std::move(ids)};
 }
 

@@ -25,7 +25,8 @@ torch::Device device_of(const Cell& cell);
 /// with it, and the driver takes all of a process at once in less time.
 void enter_device(const Cell& cell, torch::Device device);
 
-/// A cell's model and batch, from its seed.
+/// A cell's model and batch, from its seed. Where a graph of fused kernels will be captured, what
+/// its products and its attention load is loaded beside.
 struct CellSetup {
     Transformer model;
     torch::Tensor ids;  ///< [batch, context]

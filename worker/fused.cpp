@@ -8,7 +8,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <ATen/record_function.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -340,6 +343,26 @@ Tensor swiglu(const Tensor& x, const Weight& gate_up, const Weight& down) {
     const Region region("feed-forward");
     return apply_as<SwiGlu>("isosweep::fused::swiglu", x, gate_up.value, down.value, gate_up.first,
                             gate_up.second, down.first);
+}
+
+void load_product(std::int64_t rows, std::int64_t outputs, std::int64_t inputs,
+                  const at::TensorOptions& numbers, bool backward) {
+    const torch::NoGradGuard no_gradients;
+    const Tensor x = at::zeros({rows, inputs}, numbers);
+    const Tensor weight = at::zeros({outputs, inputs}, numbers);
+    const Tensor y = at::mm(x, weight.t());
+    if (!backward) return;
+    at::mm(y, weight);
+    weight_gradient(y, x);
+}
+
+void load_attention(at::IntArrayRef sizes, const at::TensorOptions& numbers, bool backward) {
+    const torch::AutoGradMode gradients(backward);
+    variable_list heads;
+    for (const Tensor& part : at::zeros(sizes, numbers).unbind(2))
+        heads.push_back(part.transpose(1, 2).detach().requires_grad_(backward));
+    const Tensor mixed = attend({heads[0], heads[1], heads[2]});
+    if (backward) torch::autograd::backward({mixed}, {at::zeros_like(mixed)});
 }
 
 Tensor sum(const Tensor& logits) { return apply_as<Sum>("isosweep::fused::sum", logits); }

@@ -76,6 +76,16 @@ torch::Tensor linear(const torch::Tensor& x, const Weight& weight);
 /// w2 (silu(w1 x) * w3 x); `gate_up` merges w1 and w3.
 torch::Tensor swiglu(const torch::Tensor& x, const Weight& gate_up, const Weight& down);
 
+/// Runs the product of x [rows, inputs] and a weight [outputs, inputs] of `numbers`' type and
+/// device as `linear` does, with `backward` also those for both gradients, and drops what comes of
+/// it, so that what a process loads for such a product is there.
+void load_product(std::int64_t rows, std::int64_t outputs, std::int64_t inputs,
+                  const at::TensorOptions& numbers, bool backward);
+
+/// The same for `attend` on the heads that `project_heads` makes:
+/// [batch, sequence, 3, heads, head size].
+void load_attention(at::IntArrayRef sizes, const at::TensorOptions& numbers, bool backward);
+
 /// The sum of all logits: fp32, and added up in it.
 torch::Tensor sum(const torch::Tensor& logits);
 

@@ -2,11 +2,12 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
-#include <ATen/ops/_foreach_zero.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace isosweep {
@@ -16,7 +17,17 @@ AdamW::AdamW(std::vector<at::Tensor> parameters, const Options& options)
     gradients_.reserve(parameters_.size());
 }
 
-void AdamW::step() { update(options_.learning_rate); }
+void AdamW::step() {
+    const at::NoGradGuard no_grad;
+    make_state();
+    for (const at::Tensor& parameter : parameters_) gradients_.push_back(parameter.grad());
+    at::_foreach_add_(steps_, 1);
+    at::_fused_adamw_(parameters_, gradients_, first_moments_, second_moments_,
+                      /*max_exp_avg_sqs=*/{}, steps_, options_.learning_rate, options_.beta1,
+                      options_.beta2, options_.weight_decay, options_.epsilon, /*amsgrad=*/false,
+                      /*maximize=*/false);
+    gradients_.clear();
+}
 
 void AdamW::make_state() {
     if (!steps_.empty()) return;
@@ -28,9 +39,13 @@ void AdamW::make_state() {
     }
 }
 
-void AdamW::prepare() {
-    update(0);  // moves no parameter, whatever the gradients
-    for (auto* tensors : {&first_moments_, &second_moments_, &steps_}) at::_foreach_zero_(*tensors);
+void AdamW::rehearse() const {
+    std::vector<at::Tensor> some;
+    std::copy_if(parameters_.begin(), parameters_.end(), std::back_inserter(some),
+                 [](const at::Tensor& parameter) { return parameter.grad().defined(); });
+    Options no_move = options_;
+    no_move.learning_rate = 0;
+    AdamW(std::move(some), no_move).step();  // with moments of its own, which go with it
 }
 
 std::vector<at::Tensor> AdamW::state() const {
@@ -38,18 +53,6 @@ std::vector<at::Tensor> AdamW::state() const {
     for (const auto* tensors : {&first_moments_, &second_moments_, &steps_})
         all.insert(all.end(), tensors->begin(), tensors->end());
     return all;
-}
-
-void AdamW::update(double learning_rate) {
-    const at::NoGradGuard no_grad;
-    make_state();
-    for (const at::Tensor& parameter : parameters_) gradients_.push_back(parameter.grad());
-    at::_foreach_add_(steps_, 1);
-    at::_fused_adamw_(parameters_, gradients_, first_moments_, second_moments_,
-                      /*max_exp_avg_sqs=*/{}, steps_, learning_rate, options_.beta1, options_.beta2,
-                      options_.weight_decay, options_.epsilon, /*amsgrad=*/false,
-                      /*maximize=*/false);
-    gradients_.clear();
 }
 
 }  // namespace isosweep

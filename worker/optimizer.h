@@ -28,16 +28,14 @@ class AdamW {
     /// Makes the moments where there are none yet.
     void make_state();
 
-    /// Runs the update once with no effect, so that all that a first step does is done before a
-    /// graph captures one.
-    void prepare();
+    /// Runs the update once with no effect, on those parameters that have a gradient: loads what a
+    /// first step loads, before a graph captures one.
+    void rehearse() const;
 
     /// The moments and step counts; empty before the first step.
     std::vector<at::Tensor> state() const;
 
   private:
-    void update(double learning_rate);
-
     Options options_;
     std::vector<at::Tensor> parameters_;
     std::vector<at::Tensor> gradients_;  ///< room for `step`, empty between steps

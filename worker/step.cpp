@@ -2,9 +2,9 @@
 
 #include <ATen/ops/cross_entropy_loss.h>
 
-#include <algorithm>
 #include <array>
 #include <cassert>
+#include <limits>
 #include <utility>
 
 #include "fused.h"
@@ -15,6 +15,7 @@ namespace isosweep {
 namespace {
 
 constexpr std::array<std::string_view, 3> part_names = {"forward", "backward", "optimizer"};
+constexpr std::size_t all_blocks = std::numeric_limits<std::size_t>::max();
 
 }  // namespace
 
@@ -52,7 +53,7 @@ void Step::run(std::size_t part) {
     assert(part < parts().size());
     const Region region(parts()[part]);
     if (part == 0)
-        forward();
+        forward(all_blocks);
     else if (part == 1)
         loss_.backward();
     else
@@ -63,8 +64,9 @@ void Step::rehearse() {
     // Before all that comes and goes: moments in the room of activations that are gone would keep
     // the rest of it from being given back.
     if (pass_type_ == PassType::train_step) optimizer_.make_state();
-    for (std::size_t part = 0; part < std::min<std::size_t>(parts().size(), 2); ++part) run(part);
-    if (pass_type_ == PassType::train_step) optimizer_.prepare();
+    forward(1);
+    if (pass_type_ != PassType::forward) loss_.backward();
+    if (pass_type_ == PassType::train_step) optimizer_.rehearse();
     prepare();
 }
 
@@ -94,12 +96,12 @@ std::vector<torch::Tensor> Step::outputs() const {
     return all;
 }
 
-void Step::forward() {
+void Step::forward(std::size_t num_blocks) {
     const torch::AutoGradMode gradients(pass_type_ != PassType::forward);
     // As in PyTorch's own examples the forward pass and the loss run under autocast, the backward
     // pass outside of it.
     const Autocast autocast(ids_.device().type(), precision_);
-    torch::Tensor logits = model_->forward(ids_);
+    torch::Tensor logits = model_->forward(ids_, num_blocks);
     const bool is_fused = model_->options().kernels == Kernels::fused;
     const Region region("loss");
     switch (pass_type_) {

@@ -3,6 +3,7 @@
 #include <isosweep/cell.h>
 #include <isosweep/transformer.h>
 
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -33,7 +34,8 @@ class Step {
     void run(std::size_t part);
 
     /// Does what a first step does beside its result, so that a graph can capture the next: loads
-    /// kernels, makes the optimizer's state. Changes no parameter; drops its gradients.
+    /// kernels and compiles attention, makes the optimizer's state. One block of the model does for
+    /// all. Changes no parameter; drops its gradients.
     void rehearse();
 
     /// The memory that a step holds: parameters and buffers, the batch, the optimizer's state, and
@@ -50,7 +52,7 @@ class Step {
     torch::Device device() const { return ids_.device(); }
 
   private:
-    void forward();
+    void forward(std::size_t num_blocks);
 
     Transformer model_;
     std::vector<torch::Tensor> parameters_;

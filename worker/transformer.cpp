@@ -2,6 +2,7 @@
 #include <isosweep/transformer.h>
 #include <torch/csrc/autograd/generated/variable_factories.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -255,20 +256,27 @@ TransformerImpl::TransformerImpl(const ModelConfig& config, std::int64_t context
 }
 
 torch::Tensor TransformerImpl::forward(const torch::Tensor& ids) {
+    return forward(ids, blocks_.size());
+}
+
+torch::Tensor TransformerImpl::forward(const torch::Tensor& ids, std::size_t num_blocks) {
     const std::int64_t sequence = ids.size(-1);
     TORCH_CHECK(sequence <= context_length_, "a sequence of ", sequence,
                 " tokens is longer than the model's context of ", context_length_);
-    return options_.kernels == Kernels::fused ? forward_fused(ids) : forward_reference(ids);
+    num_blocks = std::min(num_blocks, blocks_.size());
+    return options_.kernels == Kernels::fused ? forward_fused(ids, num_blocks)
+                                              : forward_reference(ids, num_blocks);
 }
 
-torch::Tensor TransformerImpl::forward_reference(const torch::Tensor& ids) const {
+torch::Tensor TransformerImpl::forward_reference(const torch::Tensor& ids,
+                                                 std::size_t num_blocks) const {
     const std::int64_t sequence = ids.size(-1);
     const Positions positions{cosines_.narrow(0, 0, sequence),
                               sines_.narrow(0, 0, sequence),
                               future_mask_.narrow(0, 0, sequence).narrow(1, 0, sequence),
                               {}};
     torch::Tensor x = embed(ids, embedding_);
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    for (std::size_t i = 0; i < num_blocks; ++i) {
         const Part part = [block = blocks_[i], i, positions](const torch::Tensor& in) {
             const Region region("layer", i);
             return block->forward(in, positions);
@@ -280,7 +288,8 @@ torch::Tensor TransformerImpl::forward_reference(const torch::Tensor& ids) const
     return torch::linear(normed, projection_);
 }
 
-torch::Tensor TransformerImpl::forward_fused(const torch::Tensor& ids) const {
+torch::Tensor TransformerImpl::forward_fused(const torch::Tensor& ids,
+                                             std::size_t num_blocks) const {
     const c10::DeviceType device = ids.device().type();
     const c10::ScalarType type = at::autocast::is_autocast_enabled(device)
                                      ? at::autocast::get_autocast_dtype(device)
@@ -290,7 +299,7 @@ torch::Tensor TransformerImpl::forward_fused(const torch::Tensor& ids) const {
     const torch::Tensor weights = operations::cast(linear_weights_, type);
     const Positions positions{{}, {}, {}, rotation_.narrow(0, 0, ids.size(-1))};
     fused::Stream stream(fused::embed(ids, embedding_));
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    for (std::size_t i = 0; i < num_blocks; ++i) {
         const auto run = [block = blocks_[i], i, weights, positions](fused::Stream& of_block) {
             const Region region("layer", i);
             block->forward_fused(of_block, weights, positions);

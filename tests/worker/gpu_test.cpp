@@ -306,6 +306,45 @@ TEST_CASE("a GPU made small runs out where it would, says how much was missing, 
     CHECK(cuda::memory().reserved == 0);
 }
 
+TEST_CASE("a graph that does not fit runs out where its step would, and gives all of it back") {
+    if (skipped()) return;
+    for (const Kernels kernels : {Kernels::reference, Kernels::fused}) {
+        Cell cell = tiny_cell();
+        cell.vocab_size = 100;  // blocks take most of the memory, and a rehearsal runs one alone
+        cell.pass_type = PassType::train_step;
+        cell.kernels = kernels;
+        cell.cuda_graph = true;
+        CAPTURE(describe(cell));
+        const CellResult unlimited = run_cell(cell, silent);
+        REQUIRE_MESSAGE(unlimited.status == Status::ok, json::serialize(unlimited.error));
+        const auto peak = unlimited.measurement.at("peak_reserved_bytes").as_int64();
+
+        bool in_forward = false;
+        bool in_backward = false;
+        for (std::int64_t limit = peak / 16; limit < peak; limit += peak / 16) {
+            CAPTURE(limit);
+            cell.gpu_memory_limit.bytes = limit;
+            const CellResult result = run_cell(cell, silent);
+            if (result.status == Status::ok) continue;
+            REQUIRE_MESSAGE(result.status == Status::oom_gpu, json::serialize(result.error));
+            in_forward |= result.error.at("phase") == "forward";
+            in_backward |= result.error.at("phase") == "backward";
+            CHECK(bytes(result, "limit_bytes") == limit);
+        }
+        CHECK(in_forward);
+        CHECK(in_backward);
+
+        cell.gpu_memory_limit = {};
+        const CellResult after = run_cell(cell, silent);
+        CHECK(after.status == Status::ok);
+        CHECK(after.measurement.at("loss").as_double() ==
+              doctest::Approx(unlimited.measurement.at("loss").as_double()).epsilon(1e-2));
+        CHECK(after.measurement.at("peak_reserved_bytes").as_int64() == peak);
+        enter_device(cell, torch::kCUDA);
+        CHECK(cuda::memory().reserved == 0);
+    }
+}
+
 TEST_CASE("--serve goes on after a cell that did not fit") {
     if (skipped()) return;
     Cell small = tiny_cell();

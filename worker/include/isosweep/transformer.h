@@ -6,6 +6,7 @@
 #include <torch/nn/pimpl.h>
 #include <torch/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -37,13 +38,17 @@ class TransformerImpl : public torch::nn::Module {
     /// [batch, sequence, vocab_size].
     torch::Tensor forward(const torch::Tensor& ids);
 
+    /// The same through no more than the first `num_blocks` blocks: one of them runs every
+    /// operation that all of them do, in a part of the time and memory.
+    torch::Tensor forward(const torch::Tensor& ids, std::size_t num_blocks);
+
     const ModelConfig& config() const { return config_; }
     std::int64_t context_length() const { return context_length_; }
     const ModelOptions& options() const { return options_; }
 
   private:
-    torch::Tensor forward_reference(const torch::Tensor& ids) const;
-    torch::Tensor forward_fused(const torch::Tensor& ids) const;
+    torch::Tensor forward_reference(const torch::Tensor& ids, std::size_t num_blocks) const;
+    torch::Tensor forward_fused(const torch::Tensor& ids, std::size_t num_blocks) const;
 
     ModelConfig config_;
     std::int64_t context_length_;
