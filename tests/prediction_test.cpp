@@ -102,8 +102,8 @@ TEST_CASE("what fits leaves room for CUDA and for fragmentation, and knows a cel
     CHECK(fit_of(cell, 100, 100) == Fit::tight);
     CHECK(fit_of(cell, 101, 100) == Fit::no);
     cell.cuda_graph = true;
-    CHECK(fit_of(cell, 86, 100) == Fit::yes);
-    CHECK(fit_of(cell, 87, 100) == Fit::tight);
+    CHECK(fit_of(cell, 83, 100) == Fit::yes);
+    CHECK(fit_of(cell, 84, 100) == Fit::tight);
 }
 
 TEST_CASE("on an H200 what ran out of memory is what is predicted not to fit") {

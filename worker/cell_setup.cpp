@@ -53,7 +53,7 @@ void load_attention(const Cell& cell, torch::Device device) {
                           numbers_of(cell, device), cell.pass_type != PassType::forward);
 }
 
-/// What goes wrong in `load` goes wrong again in the step, which says what and where.
+/// What goes wrong in `load` is left to the step, which says what and where if it goes wrong again.
 void try_to(void (*load)(const Cell&, torch::Device), const Cell& cell, torch::Device device) {
     try {
         load(cell, device);
@@ -92,8 +92,8 @@ void enter_device(const Cell& cell, torch::Device device) {
 }
 
 CellSetup build_cell(const Cell& cell, torch::Device device) {
-    // Loading takes most of the time until a graph can be captured. Products, attention and the
-    // model wait for nothing of each other.
+    // Loading takes most of the time until a graph can be captured. The products' is done on a
+    // thread of its own while this one builds the model and then loads attention.
     const bool loads_ahead = cell.cuda_graph && cell.kernels == Kernels::fused && device.is_cuda();
     const MatmulPrecision matmul_precision(cell.precision);
     std::jthread products;  // joined at the end
