@@ -22,6 +22,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 isosweep=${ISOSWEEP:-build/bin/isosweep}
 part=${1:-}
 peer=${2:-}
+no_paths=--no-path-filenames=true  # what is kept names no folder of this machine
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)
 into=results/reference/${gpu// /-}
 mkdir -p "$into"
@@ -184,13 +185,14 @@ gpu_tests() {
     "$isosweep" --version
     local bin tests
     bin=$(dirname "$isosweep")
-    for tests in kernels variants gpu gpu_inspect; do
+    for tests in kernels variants gpu gpu_inspect gpu_fault; do
         echo "== worker_${tests}_test"
         # What runs on the host does so in every `make test`.
-        ISOSWEEP_TEST_GPU_ALONE=1 "$bin/worker_${tests}_test" 2>&1 | grep -v 'Assertion.*failed' || true
+        ISOSWEEP_TEST_GPU_ALONE=1 "$bin/worker_${tests}_test" "$no_paths" 2>&1 |
+            grep -v 'Assertion.*failed' || true
     done
     echo "== worker_variants_test without kernels of our own"
-    ISOSWEEP_KERNELS=libtorch "$bin/worker_variants_test" || true
+    ISOSWEEP_KERNELS=libtorch "$bin/worker_variants_test" "$no_paths" || true
 }
 
 sanitizer() {
@@ -199,7 +201,7 @@ sanitizer() {
     for tool in memcheck racecheck; do
         echo "== compute-sanitizer --tool $tool"
         ISOSWEEP_TEST_GPU_ALONE=1 compute-sanitizer --tool "$tool" --error-exitcode 1 \
-            "$(dirname "$isosweep")/worker_kernels_test" \
+            "$(dirname "$isosweep")/worker_kernels_test" "$no_paths" \
             --test-case='rms*,swiglu*,cross*,rotate*,cast*,embed*,tensors*' || true
     done
 }
@@ -210,7 +212,7 @@ faults() {
     local bin
     bin=$(dirname "$isosweep")
     # What the device-side assertion prints, thread by thread, is of no interest.
-    ISOSWEEP_FAULTY_WORKER=$(realpath "$bin/faulty-worker") "$bin/isosweep-tests" --test-suite="real GPU" 2>&1 |
+    ISOSWEEP_FAULTY_WORKER=$(realpath "$bin/faulty-worker") "$bin/isosweep-tests" --test-suite="real GPU" "$no_paths" 2>&1 |
         grep -v 'Assertion.*failed'
 }
 
