@@ -3,7 +3,6 @@
 #include <ATen/Context.h>
 #include <isosweep/benchmark.h>
 
-#include <array>
 #include <exception>
 #include <iostream>
 #include <mutex>
@@ -14,6 +13,7 @@
 #include "device.h"
 #include "fused.h"
 #include "precision.h"
+#include "weights.h"
 
 namespace isosweep {
 namespace {
@@ -28,20 +28,18 @@ void seed(torch::Device device, std::int64_t value) {
 
 /// The type and the place of what products are made of with `kernels = fused`.
 at::TensorOptions numbers_of(const Cell& cell, torch::Device device) {
-    return at::TensorOptions(device).dtype(cell.precision == Precision::bf16 ? torch::kBFloat16
-                                                                             : torch::kFloat);
+    return at::TensorOptions(device).dtype(product_type(cell.precision));
 }
 
 /// Loads what the cell's products will want, layer by layer as `kernels = fused` merges them.
 void load_products(const Cell& cell, torch::Device device) {
     const ModelConfig config = model_config(cell);
-    const std::int64_t d = config.d_model;
-    const std::int64_t f = config.d_ff;
-    const std::array<std::pair<std::int64_t, std::int64_t>, 5> sizes = {
-        {{3 * d, d}, {d, d}, {2 * f, d}, {d, f}, {config.vocab_size, d}}};
-    for (const auto& [outputs, inputs] : sizes)
-        fused::load_product(cell.batch_size * cell.context_length, outputs, inputs,
+    const auto load = [&](const MatrixSize& weight) {
+        fused::load_product(cell.batch_size * cell.context_length, weight.rows, weight.columns,
                             numbers_of(cell, device), cell.pass_type != PassType::forward);
+    };
+    for (const MatrixSize& weight : merged_sizes(config)) load(weight);
+    load({config.vocab_size, config.d_model});
 }
 
 /// Loads, and for cuDNN compiles, what the cell's attention will want on this thread and on

@@ -12,6 +12,10 @@ MatmulPrecision::MatmulPrecision(Precision precision)
 
 MatmulPrecision::~MatmulPrecision() { at::globalContext().setAllowTF32CuBLAS(allowed_before_); }
 
+c10::ScalarType product_type(Precision precision) {
+    return precision == Precision::bf16 ? c10::ScalarType::BFloat16 : c10::ScalarType::Float;
+}
+
 Autocast::Autocast(c10::DeviceType device, Precision precision)
     : device_(device),
       enabled_before_(at::autocast::is_autocast_enabled(device)),

@@ -18,6 +18,9 @@ class MatmulPrecision {
     bool allowed_before_;
 };
 
+/// The type of the factors of matrix products.
+c10::ScalarType product_type(Precision precision);
+
 /// While it lives, this thread's operations on `device` run under autocast to bf16 if the precision
 /// says so, and without autocast otherwise. Its end drops the casts of weights that autocast keeps,
 /// so that each step casts anew.

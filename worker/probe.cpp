@@ -33,10 +33,10 @@ std::vector<double> time_products(Precision precision,
     enter_device(Cell{}, at::kCUDA);  // a cell may have been here before
     const at::NoGradGuard no_grad;
     const MatmulPrecision matmul_precision(precision);
-    const auto type = precision == Precision::bf16 ? at::kBFloat16 : at::kFloat;
     // Random numbers: the power that a product takes, and so its clock, depends on the data.
     const auto matrix = [&] {
-        return at::randn({matmul_size, matmul_size}, at::TensorOptions(at::kCUDA).dtype(type));
+        return at::randn({matmul_size, matmul_size},
+                         at::TensorOptions(at::kCUDA).dtype(product_type(precision)));
     };
     const at::Tensor a = matrix();
     const at::Tensor b = matrix();

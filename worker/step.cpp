@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cassert>
-#include <limits>
 #include <utility>
 
 #include "fused.h"
@@ -15,7 +14,6 @@ namespace isosweep {
 namespace {
 
 constexpr std::array<std::string_view, 3> part_names = {"forward", "backward", "optimizer"};
-constexpr std::size_t all_blocks = std::numeric_limits<std::size_t>::max();
 
 }  // namespace
 
@@ -53,7 +51,7 @@ void Step::run(std::size_t part) {
     assert(part < parts().size());
     const Region region(parts()[part]);
     if (part == 0)
-        forward(all_blocks);
+        forward(static_cast<std::size_t>(model_->config().num_layers));
     else if (part == 1)
         loss_.backward();
     else
@@ -101,7 +99,7 @@ void Step::forward(std::size_t num_blocks) {
     // As in PyTorch's own examples the forward pass and the loss run under autocast, the backward
     // pass outside of it.
     const Autocast autocast(ids_.device().type(), precision_);
-    torch::Tensor logits = model_->forward(ids_, num_blocks);
+    torch::Tensor logits = model_->forward_through(ids_, num_blocks);
     const bool is_fused = model_->options().kernels == Kernels::fused;
     const Region region("loss");
     switch (pass_type_) {

@@ -2,7 +2,6 @@
 #include <isosweep/transformer.h>
 #include <torch/csrc/autograd/generated/variable_factories.h>
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -170,11 +169,12 @@ ModelConfig checked(const ModelConfig& config, std::int64_t context_length) {
 
 /// The elements of all linear layers, as `LinearWeights` counts them.
 std::int64_t linear_elements(const ModelConfig& config) {
-    const std::int64_t d = config.d_model;
-    const auto padded = LinearWeights::padded;
-    return config.num_layers * (padded(3 * d, d) + padded(d, d) + padded(2 * config.d_ff, d) +
-                                padded(d, config.d_ff)) +
-           padded(config.vocab_size, d);
+    const auto padded = [](const MatrixSize& size) {
+        return LinearWeights::padded(size.rows, size.columns);
+    };
+    std::int64_t of_block = 0;
+    for (const MatrixSize& size : merged_sizes(config)) of_block += padded(size);
+    return config.num_layers * of_block + padded({config.vocab_size, config.d_model});
 }
 
 }  // namespace
@@ -256,14 +256,16 @@ TransformerImpl::TransformerImpl(const ModelConfig& config, std::int64_t context
 }
 
 torch::Tensor TransformerImpl::forward(const torch::Tensor& ids) {
-    return forward(ids, blocks_.size());
+    return forward_through(ids, blocks_.size());
 }
 
-torch::Tensor TransformerImpl::forward(const torch::Tensor& ids, std::size_t num_blocks) {
+torch::Tensor TransformerImpl::forward_through(const torch::Tensor& ids,
+                                               std::size_t num_blocks) const {
     const std::int64_t sequence = ids.size(-1);
     TORCH_CHECK(sequence <= context_length_, "a sequence of ", sequence,
                 " tokens is longer than the model's context of ", context_length_);
-    num_blocks = std::min(num_blocks, blocks_.size());
+    TORCH_CHECK(num_blocks <= blocks_.size(), "the model has no more than ", blocks_.size(),
+                " blocks");
     return options_.kernels == Kernels::fused ? forward_fused(ids, num_blocks)
                                               : forward_reference(ids, num_blocks);
 }

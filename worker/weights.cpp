@@ -36,6 +36,12 @@ std::vector<torch::Tensor> LinearWeights::allocate(std::initializer_list<std::in
     return weights;
 }
 
+std::array<MatrixSize, 4> merged_sizes(const ModelConfig& config) {
+    const std::int64_t d = config.d_model;
+    const std::int64_t f = config.d_ff;
+    return {{{3 * d, d}, {d, d}, {2 * f, d}, {d, f}}};
+}
+
 torch::Tensor merged(const torch::Tensor& block, const torch::Tensor& first, std::int64_t rows) {
     const std::int64_t columns = first.size(1);
     return block.narrow(0, first.storage_offset(), rows * columns).view({rows, columns});

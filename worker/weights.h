@@ -1,7 +1,9 @@
 #pragma once
 
+#include <isosweep/model_config.h>
 #include <torch/types.h>
 
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <vector>
@@ -36,6 +38,15 @@ class LinearWeights {
     torch::Tensor block_;  ///< [elements]
     std::int64_t used_ = 0;
 };
+
+struct MatrixSize {
+    std::int64_t rows = 0;
+    std::int64_t columns = 0;
+};
+
+/// The matrices of a Transformer block's linear layers where those of one input are merged:
+/// queries, keys and values; output; gate and up; down.
+std::array<MatrixSize, 4> merged_sizes(const ModelConfig& config);
 
 /// In `block`, which holds what a model's block of weights holds (cast, say): the matrix of `rows`
 /// that begins where `first` begins there.

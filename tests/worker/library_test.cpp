@@ -4,6 +4,7 @@
 #include <ATen/autocast_mode.h>
 #include <doctest/doctest.h>
 #include <isosweep/benchmark.h>
+#include <torch/nn/modules/container/any.h>
 
 #include <chrono>
 #include <cmath>
@@ -94,6 +95,20 @@ TEST_CASE("a seed repeats a model, another seed makes another") {
     const torch::Tensor logits = seeded_model(small_model, 8, 1)->forward(ids);
     CHECK(torch::equal(logits, seeded_model(small_model, 8, 1)->forward(ids)));
     CHECK_FALSE(torch::equal(logits, seeded_model(small_model, 8, 2)->forward(ids)));
+}
+
+TEST_CASE("a model is an ordinary module, and its first blocks are a model") {
+    ModelConfig config = small_model;
+    config.num_layers = 2;
+    Transformer model = seeded_model(config, 8);
+    const torch::Tensor ids = generate_random_batch(2, 8, config.vocab_size, torch::kCPU);
+    const torch::Tensor logits = model->forward(ids);
+    CHECK(torch::equal(torch::nn::AnyModule(model).forward(ids), logits));
+    CHECK(torch::equal(model->forward_through(ids, 2), logits));
+    const torch::Tensor of_first = model->forward_through(ids, 1);
+    CHECK(of_first.sizes() == logits.sizes());
+    CHECK_FALSE(torch::equal(of_first, logits));
+    CHECK_THROWS_AS(model->forward_through(ids, 3), c10::Error);
 }
 
 TEST_CASE("odd shapes work in every pass") {

@@ -38,9 +38,10 @@ class TransformerImpl : public torch::nn::Module {
     /// [batch, sequence, vocab_size].
     torch::Tensor forward(const torch::Tensor& ids);
 
-    /// The same through no more than the first `num_blocks` blocks: one of them runs every
-    /// operation that all of them do, in a part of the time and memory.
-    torch::Tensor forward(const torch::Tensor& ids, std::size_t num_blocks);
+    /// The same through the first `num_blocks` blocks alone, at most all: one of them runs every
+    /// operation that all of them do, in a part of the time and memory. No overload of `forward`,
+    /// which containers of modules could not tell apart.
+    torch::Tensor forward_through(const torch::Tensor& ids, std::size_t num_blocks) const;
 
     const ModelConfig& config() const { return config_; }
     std::int64_t context_length() const { return context_length_; }
